@@ -1,0 +1,1 @@
+"""Makes a plan from a workflow: passes, lowering, export, build, store."""

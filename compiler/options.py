@@ -1,0 +1,25 @@
+"""What a compile was asked for: one frozen value, part of nothing global."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from graphs.plan import Profile
+
+COMPATS = ("comfyui-0.8", "comfyui-0.3")
+BACKENDS = ("auto", "onnxruntime", "eager", "tensorrt", "null")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0 runs no optional pass."""
+
+    backend: str = "auto"
+    precision: str = "auto"
+    device: str = "auto"
+    profile: Profile = field(default_factory=Profile)
+    targets: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    compat: str = "comfyui-0.8"
+    level: int = 1

@@ -1,0 +1,112 @@
+"""Nodes of a workflow and the definitions of their classes. No networkx here: the runtime may import it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphs.program import Builder
+
+Json = Any  # a JSON value; Any only where JSON enters
+
+COMBO = "COMBO"
+WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO})
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A reference to an output slot of another node."""
+
+    node: str
+    slot: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node, as the API format has it: every input is a Link or a widget value.
+
+    id is a string, often digits, but also "57:8" (flattened subgraphs) or words. Never int(id).
+    """
+
+    id: str
+    class_type: str
+    inputs: Mapping[str, Link | Json] = field(default_factory=dict)
+    title: str | None = None
+    meta: Mapping[str, Json] = field(default_factory=dict)  # the rest of _meta, kept for the round trip
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+
+    @property
+    def links(self) -> dict[str, Link]:
+        return {k: v for k, v in self.inputs.items() if isinstance(v, Link)}
+
+    @property
+    def widgets(self) -> dict[str, Json]:
+        return {k: v for k, v in self.inputs.items() if not isinstance(v, Link)}
+
+
+@dataclass(frozen=True)
+class Input:
+    """Schema of one input.
+
+    type: "INT" "FLOAT" "STRING" "BOOLEAN" "COMBO" for widgets, else a socket type ("MODEL", "LATENT", "*", "A,B").
+    folder: for COMBOs that list files of a model folder ("checkpoints", "loras", "vae", ...) or "input" pictures.
+    """
+
+    name: str
+    type: str
+    required: bool = True
+    default: Json = None
+    min: float | int | None = None
+    max: float | int | None = None
+    step: float | int | None = None
+    round: float | None = None
+    options: tuple[Json, ...] | None = None
+    folder: str | None = None
+    multiline: bool = False
+    dynamic_prompts: bool = False
+    force_input: bool = False
+    control_after_generate: bool = False
+    upload: str | None = None  # "image", "audio", "video": the frontend adds an upload button after this widget
+    hidden: bool = False
+    extra: Mapping[str, Json] = field(default_factory=dict)  # options of V3 inputs (templates, dynamic combos)
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in WIDGET_TYPES and not self.force_input
+
+
+@dataclass(frozen=True)
+class Output:
+    name: str
+    type: str
+    is_list: bool = False
+
+
+Lower = Callable[["Node", "Builder"], None]
+
+
+@dataclass(frozen=True)
+class NodeDef:
+    """Schema of a node class and, where comfyc compiles it, how it lowers.
+
+    lower(node, b) emits steps through the builder and computes nothing. None: the schema is known, the class is not
+    compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two).
+    """
+
+    class_type: str
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    lower: Lower | None = None
+    output_node: bool = False
+    pure: bool = True
+    display_name: str = ""
+    category: str = ""
+    deprecated: bool = False
+
+    def input(self, name: str) -> Input | None:
+        return next((i for i in self.inputs if i.name == name), None)

@@ -1,0 +1,84 @@
+"""What comfyc writes and the runtime opens: a folder with plan.json and constants.safetensors.
+
+plan.json is versioned and readable. Engines and weights are referenced by content hash and live in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphs.program import Program
+
+Json = Any
+PLAN_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EngineRef:
+    """A built engine in the store. fingerprint: backend, library version, device capability; checked on load."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    backend: str
+    fingerprint: str
+    precision: str  # "fp32", "fp16", "bf16"
+    architecture: Mapping[str, Json] = field(default_factory=dict)  # the network's config, readable
+    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
+    outputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WeightRef:
+    """A materialised weight file in the store: initializer name -> tensor, LoRAs merged, in the engine's dtype and layout."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+    sources: tuple[tuple[str, str], ...] = ()  # (kind/name, sha256) of the files it was made from
+
+
+@dataclass(frozen=True)
+class NetworkBinding:
+    """The engine and the weights one NetworkUse runs with."""
+
+    engine: EngineRef
+    weights: WeightRef
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The sizes a plan accepts. Pixels for height and width; text in tokens (77*k)."""
+
+    batch: tuple[int, int] = (1, 4)
+    height: tuple[int, int] = (64, 1024)
+    width: tuple[int, int] = (64, 1024)
+    text: tuple[int, int] = (77, 770)
+
+
+@dataclass(frozen=True)
+class PassRecord:
+    """What one pass did: for plan.json and explain."""
+
+    name: str
+    phase: str  # "graph" or "program"
+    seconds: float
+    changes: tuple[tuple[str, str], ...]  # (node or step, reason)
+
+
+@dataclass(frozen=True)
+class Plan:
+    program: Program
+    bindings: Mapping[str, NetworkBinding]  # NetworkUse.id -> engine and weights
+    profile: Profile
+    backend: str
+    device: str
+    compat: str  # "comfyui-0.8" or "comfyui-0.3": where versions differ in noise
+    prompt: Mapping[str, Json]  # API JSON of the workflow, for the picture's metadata
+    workflow: Mapping[str, Json] | None = None  # UI JSON, where the input had one
+    embeddings: Mapping[str, str] = field(default_factory=dict)  # textual inversion name -> path
+    passes: tuple[PassRecord, ...] = ()
+    comfyc_version: str = ""
+    version: int = PLAN_VERSION

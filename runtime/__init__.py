@@ -1,0 +1,1 @@
+"""Runs a plan. Imports no compiler, networkx, onnx or transformers."""

@@ -1,0 +1,1 @@
+"""One file per backend; backend.py has the protocols."""

@@ -1,0 +1,90 @@
+"""What a backend is: builds engine bytes from an exported network, loads them with weights, runs them.
+
+bytes are the contract: build on one machine, load on another of the same fingerprint. Weights are data: one engine
+serves every checkpoint of its architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Dim = int | str  # a str names a dynamic dimension: "batch", "height", "width", "text", ...
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """dtype: "float32", "float16", "bfloat16", "int64", "int32", "uint8"."""
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What to build for. profile: dynamic dimension -> (min, opt, max) in the network's own units (latent pixels, tokens)."""
+
+    precision: str
+    device: str  # "cpu", "cuda"
+    profile: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()  # compute capabilities for ahead-of-time builds: ("sm89", "sm120")
+    threads: int = 0  # 0: the library's default
+
+
+@dataclass(frozen=True)
+class NetworkModel:
+    """An exported network: what a backend builds from.
+
+    graph: the artifact in the form the backend asks for (Backend.form): an ONNX skeleton without weight data in the
+    dialect "onnx" or "onnx-ort" or "onnx-trt", or a weightless torch.export program ("exported-program").
+    weights_file: safetensors with the tensors named as in graph, memory-mapped when needed.
+    """
+
+    kind: str
+    graph: bytes
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    weights_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can build and run here; reason and hint are for people."""
+
+    can_build: bool
+    can_run: bool
+    version: str = ""
+    reason: str = ""
+    hint: str = ""
+
+
+Progress = Callable[[str, int, int], bool]  # (phase, done, total) -> False cancels
+
+
+class Module(Protocol):
+    """A loaded engine. A call only binds and launches."""
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]: ...
+
+    def close(self) -> None: ...
+
+
+class Backend(Protocol):
+    name: str
+    form: str  # the NetworkModel.graph form it builds from
+
+    def available(self) -> Availability: ...
+
+    def fingerprint(self, spec: EngineSpec) -> str:
+        """Library name and version, device capability: what an engine is bound to."""
+
+    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+        """Raises BuildError, DeviceError; KeyboardInterrupt cancels cleanly."""
+
+    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
+        """weights_file: safetensors, memory-mapped. Raises PlanError, DeviceError."""
