@@ -6,8 +6,8 @@ fresh normal n, and the right one is the rest. The normals of a node come from a
 the tree, so nothing has to be stored and two queries of one interval agree. SDE samplers need that: a step evaluated
 through a midpoint sees noise that adds up.
 
-Source: Kidger et al. 2021, "Efficient and Accurate Gradients for Neural SDEs", arXiv 2105.13493, section 4 (the Brownian
-interval), in the dyadic form and with the seeding of the torchsde library (Apache-2.0), whose numbers this reproduces:
+Source: Kidger et al. 2021, "Efficient and Accurate Gradients for Neural SDEs", arXiv 2105.13493, section 4 (the
+Brownian interval), in the dyadic form and with the seeding of the torchsde library (Apache-2.0), whose numbers this reproduces:
 times are rounded to 6 decimals, nodes split at their rounded middle, and seeds are words of numpy's SeedSequence.
 """
 
@@ -50,8 +50,10 @@ class BrownianPath:
     entropy: the seed. increment(a, b) is W(b) - W(a) for start <= a < b <= end."""
 
     def __init__(self, shape: Sequence[int], start: float, end: float, entropy: int) -> None:
-        if not end > start:
-            raise RunError("a Brownian path needs an interval", expected="end above start", got=f"[{start}, {end}]")
+        if end < start:
+            raise RunError(
+                "a Brownian path needs an interval", expected="end at or above start", got=f"[{start}, {end}]"
+            )
         self._shape = tuple(shape)
         self._entropy = entropy
         seed = np.random.SeedSequence(entropy, pool_size=POOL_SIZE).generate_state(1)[0]

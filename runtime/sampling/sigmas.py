@@ -42,7 +42,7 @@ def normal(model: ModelSampling, steps: int) -> Tensor:
 
 
 def sgm_uniform(model: ModelSampling, steps: int) -> Tensor:
-    """Evenly spaced timesteps without the last: "trailing" spacing. Source: Lin et al. 2023, arXiv 2305.08891, table 2."""
+    """Evenly spaced timesteps without the last ("trailing"). Source: Lin et al. 2023, arXiv 2305.08891, table 2."""
     return _with_zero(model.sigma(torch.linspace(len(model.sigmas) - 1, 0, steps + 1)[:-1]))
 
 
