@@ -78,7 +78,7 @@ def read_graph(path: Path, schemas: Schemas) -> Graph:
 
 
 def folders_of(models: Sequence[Path], input_dir: Path | None = None) -> Folders:
-    """The folders that --models names, else the default ones; --input, else the input folder of a ComfyUI among them."""
+    """The folders that --models names, else the default ones. --input wins over a ComfyUI's input folder."""
     from dataclasses import replace
 
     from runtime.folders import Folders
