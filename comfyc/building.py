@@ -16,10 +16,10 @@ from graphs.errors import StoreError, UsageError
 if TYPE_CHECKING:
     from compiler.compile import CompileResult
     from compiler.options import CompileOptions
-    from compiler.store import Store
     from graphs.graph import Graph
     from runtime.backends.backend import Progress
     from runtime.folders import Folders
+    from runtime.store import Store
 
 log = logging.getLogger(__name__)
 

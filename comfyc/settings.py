@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from graphs.errors import UsageError
 from graphs.node import Link, NodeDef
 
 if TYPE_CHECKING:
+    from compiler.options import CompileOptions
     from graphs.graph import Graph
 
 Json = Any
@@ -50,6 +51,18 @@ def applied(
         return graph, run_time
     nodes = (replace(n, inputs={**n.inputs, **changes[n.id]}) if n.id in changes else n for n in graph)
     return graph.replaced(nodes), run_time
+
+
+def set_in_workflow(graph: Graph, settings: Sequence[tuple[str, str]], schemas: Mapping[str, NodeDef]) -> Graph:
+    """The workflow with every setting written into it."""
+    return applied(graph, settings, (), schemas)[0]
+
+
+def run_time_parameters(graph: Graph, options: CompileOptions) -> frozenset[str]:
+    """What a plan of this workflow will take at run time: lowering alone decides it. Raises WorkflowError."""
+    from compiler.lower import lower
+
+    return frozenset(lower(graph).parameters) - set(options.freeze)
 
 
 def _value(name: str, text: str, class_type: str, input_name: str, schemas: Mapping[str, NodeDef]) -> Json:

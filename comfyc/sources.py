@@ -106,3 +106,13 @@ def plan_folder(path: Path) -> Path | None:
             hint="make one with `comfyc compile WORKFLOW -o PLAN`",
         )
     return path
+
+
+def listing(folders: Folders) -> dict[str, tuple[str, ...]] | None:
+    """The files by kind, in the form that `check` wants; None when there are no model folders to check against."""
+    if not folders.roots:
+        return None
+    files = {kind: folders.list(kind) for kind in folders.kinds}
+    if folders.input_dir is not None:
+        files["input"] = folders.list("input")
+    return files
