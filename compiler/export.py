@@ -152,11 +152,17 @@ def _saved_program(program: ExportedProgram, inputs: Sequence[TensorSpec], outpu
         for s in specs
     )
     weightless = copy.copy(program)
-    weightless._state_dict = {}
+    weightless._state_dict = {k: _placeholder(v) for k, v in program.state_dict.items()}
     weightless._example_inputs = None
     file = io.BytesIO()
     torch.export.save(weightless, file)
     return Exported(EXPORTED_PROGRAM, "fp32", file.getvalue(), table, tuple(inputs), tuple(outputs))
+
+
+def _placeholder(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of this shape and dtype that shares one element of storage, so that saving it costs nothing."""
+    shared = torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+    return nn.Parameter(shared, requires_grad=False) if isinstance(tensor, nn.Parameter) else shared
 
 
 def without_weights(exported: Exported) -> Exported:
