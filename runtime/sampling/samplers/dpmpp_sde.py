@@ -1,7 +1,7 @@
 """SDE-DPM-Solver++: data-prediction exponential integrators of the reverse SDE, noise from one Brownian path.
 
 Source: Lu et al. 2022, arXiv 2211.01095, appendix B (SDE-DPM-Solver++); the single-step and third-order forms are those
-of k-diffusion (Katherine Crowson, MIT). alpha = 1, lambda = -log sigma, eta = 1: as much fresh noise as the reverse SDE has.
+of k-diffusion (Katherine Crowson, MIT). alpha = 1, lambda = -log sigma; eta = 1: the noise of the reverse SDE.
 """
 
 from __future__ import annotations
