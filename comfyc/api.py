@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from graphs.errors import Problem
 
 if TYPE_CHECKING:
+    from comfyc.parameter_types import Size
     from graphs.graph import Graph
     from runtime.backends.backend import Progress
     from runtime.session import Session
@@ -73,7 +74,6 @@ def compile(
     default folders. Raises a ComfycError (see graphs.errors).
     """
     from comfyc.building import compile_into, options_of, writable_plan_dir
-    from comfyc.parameter_types import SizeType
     from comfyc.sources import folders_of
     from runtime.store import Store
 
@@ -82,7 +82,7 @@ def compile(
         backend=backend,
         precision=precision,
         batch=batch,
-        size=SizeType().convert(size, None, None) if size is not None else None,
+        size=_size(size) if size is not None else None,
         targets=targets,
         freeze=freeze,
         compat=compat,
@@ -103,3 +103,15 @@ def load(plan: PathText) -> Session:
     if folder is None:
         raise UsageError("there is no such plan", where=str(plan), hint="make one with comfyc.compile(...)")
     return Session.open(folder, store=Store())
+
+
+def _size(text: str) -> Size:
+    import click
+
+    from comfyc.parameter_types import SizeType
+    from graphs.errors import UsageError
+
+    try:
+        return SizeType().convert(text, None, None)
+    except click.BadParameter as error:
+        raise UsageError(error.message, where="size") from error

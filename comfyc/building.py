@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfyc.parameter_types import Size
-from graphs.errors import StoreError, UsageError
+from graphs.errors import UsageError
 
 if TYPE_CHECKING:
     from compiler.compile import CompileResult
@@ -20,8 +16,6 @@ if TYPE_CHECKING:
     from runtime.backends.backend import Progress
     from runtime.folders import Folders
     from runtime.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def options_of(
@@ -40,7 +34,7 @@ def options_of(
     from compiler.options import COMPATS, CompileOptions
     from graphs.plan import Profile
 
-    if targets and backend != "tensorrt":
+    if targets and backend not in ("auto", "tensorrt"):
         raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")
     profile = Profile()
     if batch is not None:
@@ -65,57 +59,18 @@ def compile_into(
     store: Store,
     progress: Progress | None = None,
 ) -> CompileResult:
-    """Compiles and writes the plan folder; the folder appears whole or not at all.
-
-    Raises what the compiler raises; StoreError when the folder cannot be written.
-    """
+    """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises."""
     from compiler.compile import compile_workflow, write
 
     result = compile_workflow(graph, options, folders=folders, store=store, progress=progress)
-    try:
-        plan_dir.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{plan_dir.name}.", dir=plan_dir.parent) as scratch:
-            fresh = Path(scratch) / "plan"
-            write(result, fresh)
-            _put_in_place(fresh, plan_dir, Path(scratch) / "old")
-    except OSError as error:
-        hint = "make room on the disk or choose another place with -o"
-        raise StoreError(f"the plan cannot be written: {error.strerror}", where=str(plan_dir), hint=hint) from error
+    write(result, plan_dir)
     return result
 
 
-def _put_in_place(fresh: Path, plan_dir: Path, aside: Path) -> None:
-    """Renames, so that nobody sees half a plan; of two that race, one wins and both are right."""
-    if plan_dir.exists():
-        os.rename(plan_dir, aside)
-    try:
-        os.rename(fresh, plan_dir)
-    except OSError:
-        if not (plan_dir / "plan.json").is_file():
-            raise
-        log.info("another process wrote %s first", plan_dir)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def writable_plan_dir(path: Path) -> Path:
-    """Where -o points. Raises UsageError rather than replace something that is not a plan."""
+    """Where -o points. Raises UsageError, before the long work, rather than replace something that is not a plan."""
     if path.is_file():
         raise UsageError("is a file; a plan is a folder", where=str(path), hint="choose another name with -o")
     if path.is_dir() and any(path.iterdir()) and not (path / "plan.json").is_file():
         raise UsageError("is a folder with other things in it", where=str(path), hint="choose another name with -o")
     return path
-
-
-def frozen_names(freeze: Iterable[str], known: Iterable[str]) -> None:
-    """Raises UsageError when --freeze names no parameter."""
-    import difflib
-
-    names = list(known)
-    for name in freeze:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=3)
-            raise UsageError(
-                f"--freeze {name}: the workflow has no such parameter",
-                expected=", ".join(near or names[:10]) or "none",
-                hint="`comfyc explain` lists the parameters",
-            )

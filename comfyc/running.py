@@ -63,14 +63,12 @@ class Opened:
 def open_plan(
     plan_dir: Path, settings: Sequence[tuple[str, str]], models: Sequence[Path], input_dir: Path | None
 ) -> Opened:
-    """Raises PlanError, DeviceError; UsageError for a --set that names no parameter."""
-    from comfyc.settings import check_known
+    """Raises PlanError, DeviceError."""
     from comfyc.sources import folders_of
     from runtime.session import Session
     from runtime.store import Store
 
     session = Session.open(plan_dir, store=Store())
-    check_known((name for name, _ in settings), session.plan.program.parameters)
     return Opened(session, plan_dir, dict(settings), _input_of(folders_of(models, input_dir)))
 
 
@@ -139,3 +137,14 @@ def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None)
 
 def _input_of(folders: Folders) -> Path:
     return folders.input_dir if folders.input_dir is not None else Path("input")
+
+
+def compiled(workflow: Path, plan_dir: Path, models: Sequence[Path], **chosen: Any) -> Path:
+    """Compiles a workflow file into a plan folder, with options as the command line has them."""
+    from comfyc.building import compile_into, options_of
+    from comfyc.sources import folders_of, read_graph, schemas_of
+    from runtime.store import Store
+
+    graph = read_graph(workflow, schemas_of(None))
+    compile_into(graph, plan_dir, options_of(**chosen), folders_of(models), Store())
+    return plan_dir

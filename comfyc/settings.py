@@ -80,13 +80,6 @@ def _value(name: str, text: str, class_type: str, input_name: str, schemas: Mapp
         raise UsageError(f"--set {name}: {error}") from error
 
 
-def check_known(settings: Iterable[str], parameters: Collection[str]) -> None:
-    """Raises UsageError for a --set that names no parameter of a plan."""
-    for name in settings:
-        if name not in parameters:
-            raise _no_such(name, "the plan has no such parameter", list(parameters))
-
-
 def _names(graph: Graph) -> list[str]:
     return [f"{node.id}.{name}" for node in graph for name in node.widgets]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,8 @@ from comfyc.options import FILE, json_option, loudness_options, models_option, o
 if TYPE_CHECKING:
     from graphs.errors import Problem
     from graphs.schemas import Schemas
-    from runtime.folders import Folders
+
+    Files = Mapping[str, Sequence[str]]
 
 
 @click.command("check")
@@ -29,14 +31,14 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
     Model files are looked for only where there are model folders (--models, $COMFYC_MODELS or ./models).
     Exit code 3 when a workflow has errors, 4 when only model files are missing.
     """
-    from comfyc.sources import folders_of, schemas_of
+    from comfyc.sources import folders_of, listing, schemas_of
 
     schemas = schemas_of(object_info)
-    folders = folders_of(models)
-    found = {path: _problems(path, schemas, folders if folders.roots else None) for path in workflows}
+    files = listing(folders_of(models))
+    found = {path: _problems(path, schemas, files) for path in workflows}
     errors = [p for problems in found.values() for p in problems if p.severity == "error"]
     if as_json:
-        files = [
+        answers = [
             {
                 "file": str(path),
                 "ok": not any(p.severity == "error" for p in problems),
@@ -44,15 +46,15 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
             }
             for path, problems in found.items()
         ]
-        click.echo(json.dumps({"ok": not errors, "files": files}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps({"ok": not errors, "files": answers}, indent=2, ensure_ascii=False))
     else:
         for path, problems in found.items():
             _print(path, problems)
     if errors:
-        raise click.exceptions.Exit(4 if all(_is_missing_model(p) for p in errors) else 3)
+        raise click.exceptions.Exit(4 if all(_is_missing_model(p, schemas) for p in errors) else 3)
 
 
-def _problems(path: Path, schemas: Schemas, folders: Folders | None) -> tuple[Problem, ...]:
+def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Problem, ...]:
     from comfyc.sources import WORKFLOW_SUFFIXES, checked_file
     from compiler.check import check
     from graphs.errors import Problem, WorkflowError
@@ -62,18 +64,21 @@ def _problems(path: Path, schemas: Schemas, folders: Folders | None) -> tuple[Pr
         graph = read_workflow(checked_file(path, "workflow", WORKFLOW_SUFFIXES), schemas)
     except WorkflowError as error:
         return error.problems or (Problem("bad_workflow", str(error)),)
-    return (*graph.warnings, *check(graph, schemas, folders))
+    return (*graph.warnings, *check(graph, schemas, files))
 
 
-def _is_missing_model(problem: Problem) -> bool:
-    return problem.type == "model_missing"
+def _is_missing_model(problem: Problem, schemas: Schemas) -> bool:
+    """Whether a widget names a file that is not in its model folder, and nothing worse."""
+    schema = schemas.lookup(problem.class_type) if problem.class_type else None
+    declared = schema.input(problem.input_name) if schema and problem.input_name else None
+    return problem.type == "value_not_in_list" and declared is not None and declared.folder not in (None, "input")
 
 
 def _print(path: Path, problems: tuple[Problem, ...]) -> None:
-    errors = sum(p.severity == "error" for p in problems)
-    warnings = len(problems) - errors
     from comfyc.wording import count_text
 
+    errors = sum(p.severity == "error" for p in problems)
+    warnings = sum(p.severity == "warning" for p in problems)
     counts = [count_text(n, noun) for n, noun in ((errors, "error"), (warnings, "warning")) if n]
     click.echo(f"{path}: {', '.join(counts) or 'ok'}")
     for problem in problems:

@@ -49,9 +49,7 @@ if TYPE_CHECKING:
 @object_info_option
 @json_option
 @loudness_options
-@click.pass_context
 def command(
-    ctx: click.Context,
     what: Path,
     settings: tuple[tuple[str, str], ...],
     models: tuple[Path, ...],
@@ -75,7 +73,7 @@ def command(
     with Bars() as bars:
         plan_dir = plan_folder(what)
         if plan_dir is not None:
-            _refuse_compile_options(ctx)
+            _refuse_compile_options(click.get_current_context())
             opened = open_plan(plan_dir, settings, models, input_dir)
         else:
             opened = open_workflow(what, settings, models, input_dir, object_info, chosen, bars.report)
