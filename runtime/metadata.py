@@ -71,8 +71,8 @@ def _set_widget(node: dict[str, Json], definition: NodeDef, name: str, old: Json
         widget = entry.get("widget") if isinstance(entry, dict) else None
         if isinstance(widget, dict) and widget.get("name") == name and entry.get("link") is not None:
             return False  # a PrimitiveNode has the value
-    values = node.get("widgets_values")
-    place: int | str | None = name if isinstance(values, dict) else _place(values, definition, name)
+    values: Json = node.get("widgets_values")
+    place: Json = name if isinstance(values, dict) else _place(values, definition, name)
     try:
         if place is None or values[place] != old:
             return False

@@ -70,7 +70,7 @@ class _Constants(Mapping[str, torch.Tensor]):
     def __init__(self, path: Path, device: torch.device) -> None:
         from safetensors import safe_open
 
-        with safe_open(path, "pt", device=str(device)) as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt", device=str(device)) as file:
             self._names = tuple(file.keys())
         self._path, self._device = path, device
         self._tensors: dict[str, torch.Tensor] = {}
@@ -79,7 +79,7 @@ class _Constants(Mapping[str, torch.Tensor]):
         if key not in self._tensors:
             from safetensors import safe_open
 
-            with safe_open(self._path, "pt", device=str(self._device)) as file:  # type: ignore[no-untyped-call]
+            with safe_open(self._path, "pt", device=str(self._device)) as file:
                 self._tensors[key] = file.get_tensor(key)
         return self._tensors[key]
 
