@@ -70,8 +70,12 @@ def execute(
     params: Mapping[str, Value],
     constants: Mapping[str, Value],
     keep: Collection[str] = (),
+    check: Callable[[Step, Mapping[str, Value]], None] | None = None,
 ) -> Outcome:
-    """Calls the ops one after the other. Whatever context() or an op raises ends the run, with the step noted on it."""
+    """Calls the ops one after the other. check: called with the inputs of each before it runs.
+
+    Whatever context(), check() or an op raises ends the run, with the step noted on it.
+    """
     values: dict[str, Value] = {}
     step_ms: dict[str, float] = {}
 
@@ -88,6 +92,8 @@ def execute(
             started = time.perf_counter()
             try:
                 inputs = {name: resolve(tree) for name, tree in step.inputs.items()}
+                if check is not None:
+                    check(step, inputs)
                 results = op(step.op)(context(step), **inputs)
             except Exception as error:
                 error.add_note(f"while running step {step.id} ({step.op})")

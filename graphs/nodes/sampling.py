@@ -94,7 +94,7 @@ def _lower_ksampler_advanced(node: Node, b: Builder) -> None:
         "denoise": Literal(1.0),
         "start_at_step": b.operand("start_at_step"),
         "end_at_step": b.operand("end_at_step"),
-        "force_full_denoise": Literal(b.constant("return_with_leftover_noise") == "disable"),
+        "return_with_leftover_noise": b.operand("return_with_leftover_noise"),
     }
     _emit_sampling(b, "noise_seed", sigmas, {"add_noise": b.operand("add_noise")})
 

@@ -10,7 +10,8 @@ from graphs.program import Builder, CondEntry, Conditioning
 
 def _lower_text_encode(node: Node, b: Builder) -> None:
     clip = b.clip()
-    network = b.network("clip_text", clip.weights, stop_layer=clip.stop_layer)
+    options = {} if clip.stop_layer is None else {"stop_layer": clip.stop_layer}
+    network = b.network("clip_text", clip.weights, **options)
     embedding, pooled = b.emit("encode_text", {"text": b.operand("text")}, networks={"clip": network})
     b.output(0, Conditioning((CondEntry(embedding, pooled),)))
 
