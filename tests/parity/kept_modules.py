@@ -29,7 +29,7 @@ class KeptModule:
 
 
 class KeepingBackend:
-    """A backend that hands out a loaded network again for the same engine and weights, least recently used first out."""
+    """A backend that hands out a loaded network again for the same engine and weights."""
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
