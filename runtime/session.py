@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,24 +30,13 @@ from runtime.run_parameters import changed, resolve
 from runtime.values import SavedFile
 
 if TYPE_CHECKING:
-    from runtime.backends.backend import Backend
+    from runtime.backends.backend import Backend, Progress
     from runtime.store import Store
 
 log = logging.getLogger(__name__)
 
 Json = Any
-Progress = Callable[["RunProgress"], None]
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """step: the step at work, step_index of steps in this run. done of total: its own progress (sampling), or 0 of 0."""
-
-    step: Step
-    step_index: int
-    steps: int
-    done: int = 0
-    total: int = 0
+OnStep = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
@@ -146,23 +136,26 @@ class Session:
         self,
         params: Mapping[str, Json] | None = None,
         *,
-        input_dir: str | Path,
-        output_dir: str | Path,
-        temp_dir: str | Path,
+        input_dir: str | Path = "input",
+        output_dir: str | Path = "output",
+        temp_dir: str | Path | None = None,
         progress: Progress | None = None,
+        on_step: OnStep | None = None,
         cancel: threading.Event | None = None,
     ) -> RunResult:
         """One run. params: by name ("3.seed"), those left out have the workflow's value.
 
-        cancel: once set, the run ends with Interrupted before its next step or sampling step.
+        temp_dir: where previews go, a folder of the system's temporary one when None. on_step: called before each
+        step that runs. progress: called with (what, done, total) within long steps; False from it, or cancel once
+        set, ends the run with Interrupted before its next step or sampling step.
         Raises UsageError for wrong params, RunError, PlanError, Interrupted.
         """
         values = resolve(self.plan, params or {})
-        folders = Path(input_dir), Path(output_dir), Path(temp_dir)
+        temp = Path(tempfile.gettempdir()) / "comfyc" if temp_dir is None else Path(temp_dir)
         with self._lock:
             if self._closed:
                 raise RunError("the session is closed", hint="open the plan again")
-            return _Run(self, values, folders, progress, cancel).result()
+            return _Run(self, values, (Path(input_dir), Path(output_dir), temp), progress, on_step, cancel).result()
 
     def close(self) -> None:
         """Frees the engines. Later runs raise RunError; closing again does nothing."""
@@ -188,11 +181,12 @@ class _Run:
         values: Mapping[str, Json],
         folders: tuple[Path, Path, Path],
         progress: Progress | None,
+        on_step: OnStep | None,
         cancel: threading.Event | None,
     ) -> None:
         plan = session.plan
         self._session, self._values, self._folders = session, values, folders
-        self._progress, self._cancel = progress, cancel
+        self._progress, self._on_step, self._cancel = progress, on_step, cancel
         self._changed = changed(plan, values)
         self._prompt = updated_prompt(plan.prompt, self._changed)
         self._workflow = updated_workflow(plan.workflow, plan.prompt, self._changed)
@@ -203,13 +197,11 @@ class _Run:
         loaded_before = session._modules.load_s
         kept = _written(program)
         instructions = select(program, changed=self._changed, keep=kept)
-        computed = [i.step for i in instructions if not i.folded]
-        place = {step.id: number for number, step in enumerate(computed)}
         with torch.inference_mode():
             outcome = execute(
                 instructions,
                 op=op_function,
-                context=lambda step: self._context(step, place[step.id], len(computed)),
+                context=self._context,
                 params=self._values,
                 constants=session._constants,
                 keep=kept,
@@ -224,22 +216,26 @@ class _Run:
             peak_rss_bytes=peak_rss_bytes(),
         )
 
-    def _context(self, step: Step, index: int, steps: int) -> OpContext:
-        def report(done: int, total: int) -> None:
-            if self._cancel is not None and self._cancel.is_set():
-                raise Interrupted(f"interrupted in step {step.id}")
-            if self._progress is not None:
-                self._progress(RunProgress(step, index, steps, done, total))
-
-        report(0, 0)
+    def _context(self, step: Step) -> OpContext:
         session, plan = self._session, self._session.plan
         input_dir, output_dir, temp_dir = self._folders
+        node = step.nodes[0] if step.nodes else step.id
+
+        def report(done: int, total: int) -> None:
+            go_on = self._progress is None or self._progress(f"{step.op} (node {node})", done, total)
+            if not go_on or (self._cancel is not None and self._cancel.is_set()):
+                raise Interrupted(f"interrupted in step {step.id}")
+
+        if self._cancel is not None and self._cancel.is_set():
+            raise Interrupted(f"interrupted before step {step.id}")
+        if self._on_step is not None:
+            self._on_step(step)
         return OpContext(
             attrs=step.attrs,
             module=lambda role: session._modules.get(step.networks[role]),
             device=session._device,
             compat=plan.compat,
-            node=step.nodes[0] if step.nodes else step.id,
+            node=node,
             progress=report,
             input_dir=input_dir,
             output_dir=output_dir,
