@@ -42,6 +42,7 @@ PSEUDO = frozenset(
     {"control_after_generate", "control_filter_list", "upload", "choose file to upload", "videopreview", "audioUI"}
 )
 _TRIVIAL = (None, "", "image", "audio", "video", "file")
+_BUTTONS = ("upload3dmodel", "uploadExtraResources", "clear")  # stand right after a 3D file's widget
 MAX_WALKS = 64
 
 
@@ -176,6 +177,8 @@ def walk(slots: list[Input], values: list[Json], linked: frozenset[str] = frozen
         result.weak += quality == WEAK
         if slot.type == DYNAMIC_COMBO:
             rest.extend(reversed(dynamic_members(slot, value)))
+        while slot.upload and at < len(values) and values[at] in _BUTTONS:
+            at += 1
         if at < len(values) and _takes_control(slot, values[at]):
             if not skip >> result.choices & 1:
                 at += 1
