@@ -1,0 +1,110 @@
+"""CLIP's text encoder in the key layout of transformers, as Stable Diffusion 1 checkpoints carry it.
+
+Keys without "cond_stage_model.transformer.". Source: Radford et al., Learning Transferable Visual Models From Natural
+Language Supervision (2021); the key layout and shapes of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compiler.networks.attention import attend
+
+END_TOKEN = 49407
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """heads = width / 64, as every published CLIP text encoder has it. stop_layer: -1 the last, -2 the last but one."""
+
+    width: int = 768
+    layers: int = 12
+    inner: int = 3072
+    vocabulary: int = 49408
+    positions: int = 77
+    stop_layer: int = -1
+    activation: str = "quick_gelu"  # or "gelu"
+
+    @property
+    def heads(self) -> int:
+        return max(1, self.width // 64)
+
+
+class TextAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = attend(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, causal=True)
+        out: Tensor = self.out_proj(h)
+        return out
+
+
+class TextLayer(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.quick = config.activation == "quick_gelu"
+        self.self_attn = TextAttention(config.width, config.heads)
+        self.layer_norm1, self.layer_norm2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
+        self.mlp = nn.ModuleDict(
+            {"fc1": nn.Linear(config.width, config.inner), "fc2": nn.Linear(config.inner, config.width)}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + torch.as_tensor(self.self_attn(self.layer_norm1(x)))
+        h = self.mlp["fc1"](self.layer_norm2(x))
+        h = h * torch.sigmoid(1.702 * h) if self.quick else F.gelu(h)
+        return x + torch.as_tensor(self.mlp["fc2"](h))
+
+
+class TextModel(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleDict(
+            {
+                "token_embedding": nn.Embedding(config.vocabulary, config.width),
+                "position_embedding": nn.Embedding(config.positions, config.width),
+            }
+        )
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(TextLayer(config) for _ in range(config.layers))})
+        self.final_layer_norm = nn.LayerNorm(config.width)
+
+
+class ClipText(nn.Module):
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.text_model = TextModel(config)
+
+    def _layers(self) -> list[TextLayer]:
+        layers = self.text_model.encoder["layers"]
+        assert isinstance(layers, nn.ModuleList)
+        return [layer for layer in layers if isinstance(layer, TextLayer)]
+
+    def forward(self, tokens: Tensor, override: Tensor, override_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens: (B, 77) int64; override: (B, 77, W), taken in place of the token's vector where override_mask
+        (B, 77, 1) is 1.
+
+        Returns hidden (B, 77, W): the chosen layer behind the final layer norm, and pooled (B, W): the last layer
+        behind it, at the first end token.
+        """
+        model = self.text_model
+        x = model.embeddings["token_embedding"](tokens)
+        x = torch.where(override_mask > 0.5, override, x)
+        x = x + model.embeddings["position_embedding"].weight[None]  # type: ignore[index]
+        chosen, stop = x, self.config.layers + self.config.stop_layer
+        for i, layer in enumerate(self._layers()):
+            x = layer(x)
+            if i == stop:
+                chosen = x
+        hidden: Tensor = model.final_layer_norm(chosen)
+        last = hidden if self.config.stop_layer == -1 else model.final_layer_norm(x)
+        end = (tokens == END_TOKEN).to(torch.int64).argmax(dim=-1)
+        pooled = torch.gather(last, 1, end[:, None, None].expand(-1, 1, self.config.width)).squeeze(1)
+        return hidden, pooled

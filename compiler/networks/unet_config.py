@@ -1,0 +1,94 @@
+"""What shape a U-Net of the Stable Diffusion family has, and the running order of its blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """widths, res_blocks, depths: per resolution level, finest first. depths: transformer blocks after each res block.
+
+    heads: heads of every attention (SD1: 8), or None and head_width channels each (SD2, SDXL: 64).
+    """
+
+    in_channels: int = 4
+    out_channels: int = 4
+    model_channels: int = 320
+    time_width: int = 1280
+    widths: tuple[int, ...] = (320, 640, 1280, 1280)
+    res_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    depths: tuple[int, ...] = (1, 1, 1, 0)
+    middle_depth: int = 1
+    context_width: int = 768
+    heads: int | None = 8
+    head_width: int = 64
+    linear_projection: bool = False
+
+    def heads_of(self, width: int) -> int:
+        return self.heads if self.heads is not None else width // self.head_width
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """One entry of input_blocks, middle_block or output_blocks.
+
+    kind: "conv" (the first convolution), "down" (a stride-2 convolution alone), "res" (res block, depth transformer
+    blocks, then an upsample where `up`), "middle" (res, transformer, res).
+    """
+
+    kind: str
+    width_in: int
+    width_out: int
+    depth: int = 0
+    up: bool = False
+
+
+def input_specs(config: UNetConfig) -> tuple[BlockSpec, ...]:
+    specs = [BlockSpec("conv", config.in_channels, config.model_channels)]
+    width = config.model_channels
+    for level, (out, count, depth) in enumerate(zip(config.widths, config.res_blocks, config.depths, strict=True)):
+        for _ in range(count):
+            specs.append(BlockSpec("res", width, out, depth))
+            width = out
+        if level + 1 < len(config.widths):
+            specs.append(BlockSpec("down", width, width))
+    return tuple(specs)
+
+
+def middle_spec(config: UNetConfig) -> BlockSpec:
+    return BlockSpec("middle", config.widths[-1], config.widths[-1], config.middle_depth)
+
+
+def output_specs(config: UNetConfig) -> tuple[BlockSpec, ...]:
+    """width_in counts the skip that is concatenated."""
+    skips = [spec.width_out for spec in input_specs(config)]
+    width, specs = config.widths[-1], []
+    for level in reversed(range(len(config.widths))):
+        for i in range(config.res_blocks[level] + 1):
+            last = i == config.res_blocks[level]
+            specs.append(
+                BlockSpec("res", width + skips.pop(), config.widths[level], config.depths[level], up=last and level > 0)
+            )
+            width = config.widths[level]
+    return tuple(specs)
+
+
+def running_order(config: UNetConfig) -> tuple[BlockSpec, ...]:
+    return (*input_specs(config), middle_spec(config), *output_specs(config))
+
+
+def time_sizes(config: UNetConfig) -> tuple[int, ...]:
+    """Channels of the time embedding that each res block takes, in running order."""
+    sizes: list[int] = []
+    for spec in running_order(config):
+        sizes += [spec.width_out] * {"res": 1, "middle": 2}.get(spec.kind, 0)
+    return tuple(sizes)
+
+
+def context_sizes(config: UNetConfig) -> tuple[int, ...]:
+    """Channels of keys and values of each cross-attention (k, v, k, v, ...), in running order."""
+    sizes: list[int] = []
+    for spec in running_order(config):
+        sizes += [spec.width_out] * (2 * spec.depth)
+    return tuple(sizes)
