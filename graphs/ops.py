@@ -44,7 +44,7 @@ _OPS = (
     OpSpec("scale_latent", ("latent", "method", "factor"), ("latent",)),
     # sampling
     OpSpec("make_sigmas", ("steps", "scheduler", "denoise", "sampler_name"), ("sigmas",), foldable=True,
-           optional=("start_at_step", "end_at_step", "force_full_denoise")),
+           optional=("start_at_step", "end_at_step", "return_with_leftover_noise")),
     OpSpec("embed_time", ("sigmas",), ("time",), ("unet_time",), foldable=True),
     OpSpec("make_noise", ("latent", "seed"), ("noise",), optional=("add_noise",)),
     OpSpec("sample", ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name", "positive", "negative"), ("latent",),
