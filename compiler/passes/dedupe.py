@@ -16,7 +16,9 @@ Key = tuple[object, ...]
 
 
 def dedupe(graph: Graph, context: Context) -> PassResult[Graph]:
-    """1. Two nodes of the same class with the same inputs are merged; inputs are compared after merging what they link
+    """Merge nodes that compute the same.
+
+    1. Two nodes of the same class with the same inputs are merged; inputs are compared after merging what they link
     to, widget values with their type (1, 1.0 and true differ).
     2. The node that stands first in the file stays, with its title.
     3. Output nodes, impure classes and unknown classes are never merged.

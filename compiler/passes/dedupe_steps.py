@@ -13,7 +13,9 @@ Key = tuple[object, ...]
 
 
 def dedupe_steps(program: Program, context: Context) -> PassResult[Program]:
-    """1. A pure step with the op, inputs, attributes and networks of an earlier one is removed; its outputs are those of
+    """Compute equal values once.
+
+    1. A pure step with the op, inputs, attributes and networks of an earlier one is removed; its outputs are those of
     the earlier one. Inputs are compared after merging what they refer to.
     2. Two parameters are never equal, whatever their defaults: a run may set them apart.
     3. The earlier step stands for the nodes of both.

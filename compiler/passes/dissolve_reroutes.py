@@ -12,7 +12,9 @@ from graphs.node import Json, Link, Node
 
 
 def dissolve_reroutes(graph: Graph, context: Context) -> PassResult[Graph]:
-    """1. A reroute is removed; its consumers get what it got, link or value.
+    """Take reroutes out of the graph.
+
+    1. A reroute is removed; its consumers get what it got, link or value.
     2. A reroute without an input stays: `check` reports it.
     """
     passed: dict[str, Link | Json] = {}  # reroute -> what it passes on

@@ -12,7 +12,9 @@ from graphs.program import Const, Literal, Operand, Param, Program, Ref, Step
 
 
 def fold(program: Program, context: Context) -> PassResult[Program]:
-    """1. A step is constant when its op is foldable and each operand is a literal, a constant, a parameter, or the output
+    """Compute at compile time what depends on constants and defaults only.
+
+    1. A step is constant when its op is foldable and each operand is a literal, a constant, a parameter, or the output
     of a constant step.
     2. The values of constant steps that some step uses are computed now, by Context.folder, with every parameter at its
     default, into constants.safetensors.

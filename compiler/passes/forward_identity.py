@@ -10,7 +10,9 @@ IDENTITY = "identity"
 
 
 def forward_identity(program: Program, context: Context) -> PassResult[Program]:
-    """1. Who uses the output of an `identity` step takes the step's operand instead.
+    """Skip steps that only pass a value on.
+
+    1. Who uses the output of an `identity` step takes the step's operand instead.
     2. The identity step is removed.
     """
     values: dict[str, Operand] = {}

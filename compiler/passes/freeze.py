@@ -10,7 +10,9 @@ from graphs.program import Literal, Operand, Param, Program
 
 
 def freeze(program: Program, context: Context) -> PassResult[Program]:
-    """1. A parameter that CompileOptions.freeze names becomes its default, a literal, wherever it is used.
+    """Fix parameters for good.
+
+    1. A parameter that CompileOptions.freeze names becomes its default, a literal, wherever it is used.
     2. It is no longer a parameter of the plan.
     """
     fixed = {name: Literal(p.default) for name, p in program.parameters.items() if name in context.options.freeze}

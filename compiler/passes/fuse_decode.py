@@ -13,7 +13,9 @@ DECODER, DECODER_U8 = "vae_decoder", "vae_decoder_u8"
 
 
 def fuse_decode(program: Program, context: Context) -> PassResult[Program]:
-    """1. A `decode_latent` whose image is used by one `image_to_u8` and nothing else becomes one `decode_latent_u8`, in
+    """Let the VAE decoder write 8-bit pictures.
+
+    1. A `decode_latent` whose image is used by one `image_to_u8` and nothing else becomes one `decode_latent_u8`, in
     the place of the decode; the float image (four times as large) never exists.
     2. It calls a decoder with the conversion at its end: the same weights and options, another kind of network.
     Bound: equal where the network computes in float32; else at most 1/255 where the conversion sees a rounded value.

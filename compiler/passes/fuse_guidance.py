@@ -18,7 +18,9 @@ APART = frozenset({"area", "mask", "control", "gligen"})
 
 
 def fuse_guidance(program: Program, context: Context) -> PassResult[Program]:
-    """1. A `sample` whose conditioning entries all see the whole latent evaluates them in one batch: guidance is "joint".
+    """Evaluate both sides of the guidance in one call of the network.
+
+    1. A `sample` whose conditioning entries all see the whole latent evaluates them in one batch: guidance is "joint".
     2. With an entry that has an area, a mask or a control network it stays "separate", one call per entry.
     Bound: a batch of two gives each row what it gives alone up to the order of sums (1e-5 of the standard deviation).
     """

@@ -12,7 +12,9 @@ from graphs.program import LoraUse, ModelFile, NetworkUse, Program, WeightRecipe
 
 
 def fuse_loras(program: Program, context: Context) -> PassResult[Program]:
-    """1. A chain of recipes becomes one recipe: the base file and all LoRAs in the order of the chain.
+    """One recipe per network instead of a chain of LoRAs, and one network per recipe.
+
+    1. A chain of recipes becomes one recipe: the base file and all LoRAs in the order of the chain.
     2. A file that occurs more than once is merged once, where it came first, with the sum of the strengths. A LoRA
     enters the weights linearly, so the weights are equal up to the rounding of float32 (bound: 1e-6 relative).
     3. A LoRA of strength 0 changes nothing and is dropped.

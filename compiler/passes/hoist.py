@@ -14,7 +14,7 @@ PROJECT, EMBED = "project_context", "embed_time"
 
 
 def hoist(program: Program, context: Context) -> PassResult[Program]:
-    """For every `sample` that calls a whole "unet":
+    """Take out of the sampling loop what does not change in it. For every `sample` that calls a whole "unet":
 
     1. The text keys and values of all cross-attentions depend on the embedding alone: a `project_context` before the
     sample makes them, one per distinct embedding, for both sides.

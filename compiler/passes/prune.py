@@ -8,7 +8,9 @@ from graphs.graph import Graph
 
 
 def prune(graph: Graph, context: Context) -> PassResult[Graph]:
-    """1. A node from which no link leads to an output node is removed.
+    """Drop what no output node needs.
+
+    1. A node from which no link leads to an output node is removed.
     2. What the reader of the file resolved away (Graph.dissolved: muted, bypassed, notes, reroutes) is reported here,
        once, and no longer carried along.
     3. A graph without any output node stays as it is: `check` reports it.

@@ -10,7 +10,9 @@ from graphs.program import Program
 
 
 def prune_steps(program: Program, context: Context) -> PassResult[Program]:
-    """1. A pure step is removed when no step that stays uses any of its outputs.
+    """Drop steps, networks and parameters that nothing needs.
+
+    1. A pure step is removed when no step that stays uses any of its outputs.
     2. A network that no step calls is removed.
     3. A parameter that no step takes is removed: setting it would do nothing.
     """

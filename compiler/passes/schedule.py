@@ -13,7 +13,9 @@ from graphs.program import Program, Step
 
 
 def schedule(program: Program, context: Context) -> PassResult[Program]:
-    """1. Steps with effects keep their order among each other; producers come before consumers.
+    """Order the steps for the smallest peak of memory, and free values after their last use.
+
+    1. Steps with effects keep their order among each other; producers come before consumers.
     2. Within that, the order with the smallest peak of memory is taken if it is smaller than the present one's: the best
     of all orders for small programs (order.EXACT_STATES), else the better of two greedy ones.
     3. A value is freed after the last step that uses it, at once when none does. Results stay: what a step with effects
