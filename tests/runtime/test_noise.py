@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from itertools import pairwise
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def test_brownian_noise_is_exact(key: str) -> None:
     _, transform, seed, _ = key.split("/")
     sigmas = torch.tensor(IN_LOOP[key]["sigmas"])
     draw = brownian_noise(LIKE, sigmas, int(seed), None if transform == "identity" else lambda s: s.log().neg())
-    got = [sha256(draw(a, b)) for a, b in zip(sigmas[:-1], sigmas[1:-1], strict=False)]
+    got = [sha256(draw(a, b)) for a, b in pairwise(sigmas[:-1])]
     assert got == [n["sha256"] for n in IN_LOOP[key]["noise"]]
 
 
