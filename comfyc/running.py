@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from graphs.node import NodeDef
     from runtime.backends.backend import Backend, Progress
     from runtime.folders import Folders
-    from runtime.session import RunProgress, RunResult, Session
+    from runtime.session import RunResult, Session
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def open_workflow(
     graph = read_graph(workflow, schemas)
     options = options_of(**chosen)
     folders = folders_of(models, input_dir)
-    graph, run_time = applied(graph, settings, run_time_parameters(graph, options) if settings else (), schemas)
+    graph, run_time = applied(
+        graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
+    )
     plan_dir, session = _cached_session(workflow, graph, options, folders, schemas, progress)
     return Opened(session, plan_dir, run_time, _input_of(folders))
 
@@ -111,21 +113,12 @@ def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None)
 
     Raises RunError, UsageError for a parameter that is not there or a value that does not fit.
     """
-
-    def report(state: RunProgress) -> None:
-        if progress is not None:
-            phase = f"{state.step.op} {'node ' + state.step.nodes[0] if state.step.nodes else state.step.id}"
-            if state.total:
-                progress(phase, state.done, state.total)
-            else:
-                progress("run", state.step_index, state.steps)
-
     return opened.session.run(
         opened.params,
         input_dir=opened.input_dir,
         output_dir=output_dir,
         temp_dir=output_dir.parent / "temp",
-        progress=report,
+        progress=progress,
     )
 
 
