@@ -110,7 +110,7 @@ def test_a_cycle_is_reported_with_its_path() -> None:
 
 def test_numbers_that_json_does_not_know() -> None:
     graph = read_workflow(b'{"1": {"class_type": "A", "inputs": {"x": NaN, "y": -Infinity}}}')
-    assert math.isnan(graph["1"].inputs["x"])
+    assert math.isnan(graph["1"].widgets["x"])
     assert graph["1"].inputs["y"] == -math.inf
 
 
