@@ -1,0 +1,231 @@
+"""The sampling ops: schedule, noise, what is hoisted out of the loop, and the loop itself.
+
+Sigmas stay on the host; x, noise and text stay on the device; the loop never waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from graphs.errors import RunError
+from runtime.sampling.brownian import brownian_noise
+from runtime.sampling.driver import StepProgress, drive
+from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries
+from runtime.sampling.guidance import Guidance, Network
+from runtime.sampling.inpaint import Denoise, MaskedDenoise, fit_mask
+from runtime.sampling.model_sampling import ModelSampling, model_sampling
+from runtime.sampling.noise import SEEDS, StepNoise, independent_noise, initial_noise, step_seed
+from runtime.sampling.sampler import BROWNIAN, NO_NOISE, SamplerDef
+from runtime.sampling.samplers import sampler
+from runtime.sampling.sigmas import ksampler_sigmas, step_range
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runtime.backends.backend import Module
+    from runtime.context import OpContext
+    from runtime.values import Latent
+
+Json = Any
+
+
+def make_sigmas(
+    context: OpContext,
+    steps: int,
+    scheduler: str,
+    denoise: float,
+    sampler_name: str,
+    start_at_step: int | None = None,
+    end_at_step: int | None = None,
+    return_with_leftover_noise: str = "enable",
+) -> Tensor:
+    """sigmas: (n+1,) float32 on the host; empty where nothing is to be sampled.
+
+    The last three are KSamplerAdvanced's: with return_with_leftover_noise "disable" the schedule ends in 0 wherever
+    end_at_step cuts it."""
+    sampler(sampler_name)
+    model = model_sampling(context.attrs["model"])
+    sigmas = ksampler_sigmas(model, scheduler, int(steps), float(denoise), sampler_name)
+    return step_range(sigmas, start_at_step, end_at_step, return_with_leftover_noise == "disable")
+
+
+def make_noise(context: OpContext, latent: Latent, seed: int, add_noise: str | bool = True) -> Tensor:
+    """noise: like latent.samples, float32. add_noise "disable" (or False) gives zeros."""
+    if add_noise in (False, "disable"):
+        return torch.zeros(latent.samples.shape, device=context.device)
+    return initial_noise(latent.samples.shape, seed, latent.batch_index).to(context.device)
+
+
+def embed_time(context: OpContext, sigmas: Tensor) -> Tensor:
+    """time: (n, E), the time embeddings of the timesteps that the schedule visits (all sigmas but the last)."""
+    model = model_sampling(context.attrs["model"])
+    visited = sigmas.cpu()[:-1]
+    timesteps = model.timestep(visited) if len(visited) else torch.zeros(1, dtype=torch.int64)
+    return _time_rows(context.module("unet_time"), timesteps, context.device)[: len(visited)]
+
+
+def project_context(context: OpContext, embedding: Tensor) -> Tensor:
+    """context: (B, T, K), keys and values of every cross-attention for a text. embedding: (B, T, C) float32."""
+    return _single(context.module("unet_context")({"context": embedding.to(context.device)}), "unet_context")
+
+
+@torch.no_grad()
+def sample(
+    context: OpContext,
+    latent: Latent,
+    noise: Tensor,
+    sigmas: Tensor,
+    seed: int,
+    cfg: float,
+    sampler_name: str,
+    positive: Tensor | tuple[Tensor, ...],
+    negative: Tensor | tuple[Tensor, ...],
+    positive_context: Tensor | tuple[Tensor, ...] | None = None,
+    negative_context: Tensor | tuple[Tensor, ...] | None = None,
+    time: Tensor | None = None,
+    positive_masks: tuple[Tensor, ...] = (),
+    negative_masks: tuple[Tensor, ...] = (),
+) -> Latent:
+    """latent: sampled from noise over sigmas, unscaled like the one that came in, with its mask and indices.
+
+    positive, negative: (1, T, C) float32, one per entry; entry options in attrs["positive"] and attrs["negative"] (see
+    runtime.sampling.entries). attrs["guidance"]: "joint" evaluates both sides in one call, "separate" (the default)
+    does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core,
+    and the role "unet_time" embeds the timesteps that samplers visit off the schedule."""
+    sigmas = sigmas.float().cpu()
+    if len(sigmas) < 2:
+        return latent
+    model, definition = model_sampling(context.attrs["model"]), sampler(sampler_name)
+    scale = float(context.attrs["model"]["latent_scale"])
+    start = _checked(context, latent).to(context.device) * scale
+    noise = noise.to(context.device)
+    conds = _conds(positive, negative, positive_context, negative_context, time)
+    network = _network(context, model, sigmas, time)
+    size = (start.shape[-2], start.shape[-1])
+    sides = _sides(context.attrs, conds, (positive_masks, negative_masks), size, model)
+    denoise: Denoise = Guidance(
+        network, model, *sides, float(cfg), _joint(context.attrs), needs_uncond=definition.needs_uncond
+    )
+    if latent.noise_mask is not None:
+        outside = initial_noise(noise.shape, (seed + 1) % SEEDS) if definition.redraws_outside_mask else noise
+        mask = fit_mask(latent.noise_mask.to(context.device), start.shape)
+        denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device))
+    x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
+    running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat))
+    result = drive(running, denoise, StepProgress(sigmas, context.progress))
+    return replace(latent, samples=result / scale)
+
+
+def _checked(context: OpContext, latent: Latent) -> Tensor:
+    expected = int(context.attrs["model"]["latent_channels"])
+    if latent.samples.ndim != 4 or latent.samples.shape[1] != expected:
+        raise RunError(
+            "the latent does not fit the model",
+            where=f"node {context.node}",
+            expected=f"(B, {expected}, h, w)",
+            got=str(tuple(latent.samples.shape)),
+            hint="encode it with the VAE of this model's family",
+        )
+    return latent.samples.float()
+
+
+def _tuple(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _conds(
+    positive: Tensor | tuple[Tensor, ...],
+    negative: Tensor | tuple[Tensor, ...],
+    positive_context: Tensor | tuple[Tensor, ...] | None,
+    negative_context: Tensor | tuple[Tensor, ...] | None,
+    time: Tensor | None,
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """What the network takes as text, by side: projected where that is hoisted, else the embeddings."""
+    if positive_context is None and negative_context is None and time is None:
+        return _tuple(positive), _tuple(negative)
+    if positive_context is None or negative_context is None or time is None:
+        raise RunError("a hoisted sample step lacks a part", expected="positive_context, negative_context and time")
+    return _tuple(positive_context), _tuple(negative_context)
+
+
+def _sides(
+    attrs: Mapping[str, Json],
+    conds: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
+    masks: tuple[Sequence[Tensor], Sequence[Tensor]],
+    size: tuple[int, int],
+    model: ModelSampling,
+) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    positive, negative = (
+        make_entries(cond, attrs.get(name) or (), mask, size, model)
+        for name, cond, mask in zip(("positive", "negative"), conds, masks, strict=True)
+    )
+    negative = add_twins(negative, positive)
+    positive = add_twins(positive, negative)
+    return fit_areas(positive, size), fit_areas(negative, size)
+
+
+def _joint(attrs: Mapping[str, Json]) -> bool:
+    guidance = attrs.get("guidance", "separate")
+    if guidance not in ("joint", "separate"):
+        raise RunError("unknown guidance", expected="joint or separate", got=repr(guidance), hint="recompile")
+    return bool(guidance == "joint")
+
+
+def _step_noise(definition: SamplerDef, x: Tensor, sigmas: Tensor, seed: int, compat: str) -> StepNoise | None:
+    if definition.noise == NO_NOISE:
+        return None
+    if definition.noise == BROWNIAN:
+        return brownian_noise(x, sigmas, seed)
+    return independent_noise(x, step_seed(seed, compat))
+
+
+def _network(context: OpContext, model: ModelSampling, sigmas: Tensor, time: Tensor | None) -> Network:
+    unet = context.module("unet")
+    if time is None:
+        return WholeNetwork(unet, model)
+    rows = dict(zip(model.timestep(sigmas[:-1]).tolist(), time.to(context.device), strict=True))
+    return CoreNetwork(unet, model, context, rows)
+
+
+@dataclass(frozen=True, eq=False)
+class WholeNetwork:
+    """The network with its text projections and time embedding inside: x, timesteps, context -> eps."""
+
+    unet: Module
+    model: ModelSampling
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        timesteps = torch.full((x.shape[0],), float(self.model.timestep(sigma)), device=x.device)
+        return _single(self.unet({"x": x, "timesteps": timesteps, "context": cond}), "unet").float()
+
+
+@dataclass(frozen=True, eq=False)
+class CoreNetwork:
+    """The network with both hoisted: x, time, context_kv -> eps. rows: timestep -> (E,), grown on demand."""
+
+    unet: Module
+    model: ModelSampling
+    context: OpContext
+    rows: dict[int, Tensor] = field(default_factory=dict)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        timestep = self.model.timestep(sigma)
+        key = int(timestep)
+        if key not in self.rows:
+            self.rows[key] = _time_rows(self.context.module("unet_time"), timestep.reshape(1), x.device)[0]
+        time = self.rows[key].expand(x.shape[0], -1).contiguous()
+        return _single(self.unet({"x": x, "time": time, "context_kv": cond}), "unet").float()
+
+
+def _time_rows(module: Module, timesteps: Tensor, device: torch.device) -> Tensor:
+    return _single(module({"timesteps": timesteps.float().to(device)}), "unet_time")
+
+
+def _single(outputs: Mapping[str, Tensor], role: str) -> Tensor:
+    if len(outputs) != 1:
+        raise RunError(f"the {role} engine gives {len(outputs)} outputs", expected="one", got=", ".join(outputs))
+    return next(iter(outputs.values()))

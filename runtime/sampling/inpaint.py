@@ -1,0 +1,48 @@
+"""Noise masks: sample inside the mask, keep the latent outside. Source: ComfyUI's noise_mask as observed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from torch.nn.functional import interpolate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from runtime.sampling.model_sampling import ModelSampling
+    from runtime.sampling.sampler import Prediction
+
+Denoise = Callable[["Tensor", "Tensor"], "Prediction"]
+
+
+def fit_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    """A noise mask of any (..., H, W) as (B, 1, h, w) for a latent (B, C, h, w): bilinear, not rounded.
+
+    Fewer masks than samples repeat, surplus ones are dropped."""
+    batch, size = shape[0], (shape[-2], shape[-1])
+    planes = mask.float().reshape(-1, 1, *mask.shape[-2:])
+    fitted = interpolate(planes, size=size, mode="bilinear", align_corners=False)
+    return fitted.repeat(-(-batch // len(fitted)), 1, 1, 1)[:batch]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedDenoise:
+    """A denoise function that sees the kept region as the latent noised to each sigma, and predicts it as the latent.
+
+    mask: (B, 1, h, w), 1 where sampling happens. latent, noise: (B, C, h, w), scaled to the sampler's space."""
+
+    denoise: Denoise
+    model: ModelSampling
+    mask: Tensor
+    latent: Tensor
+    noise: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Prediction:
+        kept = self.model.noise_latent(self.latent, self.noise, sigma, max_denoise=False)
+        inside, outside = self.mask, 1.0 - self.mask
+        prediction = self.denoise(x * inside + kept * outside, sigma)
+        return replace(prediction, denoised=prediction.denoised * inside + self.latent * outside)

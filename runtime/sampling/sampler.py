@@ -1,0 +1,89 @@
+"""What a sampler is: a generator that asks for denoised predictions and in the end returns the sample.
+
+    x = sampler.send(prediction)    ->    the next (x, sigma) to denoise, or StopIteration with the final x
+
+It yields (x, sigma): x (B, C, h, w) float32 on the device, sigma a 0-dim float32 tensor on the host. It receives a
+Prediction for exactly that query. It knows no model, guidance or device: who evaluates, and how many requests share one
+evaluation, is the driver's business.
+
+All coefficients are 0-dim float32 tensors on the host. Multiplying a device tensor by one passes it by value, so a
+sampler never waits for the device, and rounds as ComfyUI does, which keeps sigmas in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from runtime.sampling.noise import StepNoise
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """denoised: the guided prediction of x0. uncond: that of the negative prompt alone, for CFG++ samplers."""
+
+    denoised: Tensor
+    uncond: Tensor | None = None
+
+    @property
+    def unguided(self) -> Tensor:
+        """uncond, where the sampler declared that it needs it."""
+        assert self.uncond is not None, "a sampler with needs_uncond was driven without it"
+        return self.uncond
+
+
+Query = tuple["Tensor", "Tensor"]
+Sampler = Generator[Query, Prediction, "Tensor"]
+
+NO_NOISE = "none"
+INDEPENDENT = "independent"
+BROWNIAN = "brownian"
+
+
+@dataclass(frozen=True)
+class SamplerDef:
+    """fn(x, sigmas) or, where it uses noise, fn(x, sigmas, noise).
+
+    noise: "none", "independent" (fresh at each call) or "brownian" (increments of one path).
+    needs_uncond: predictions must carry uncond, at every cfg.
+    redraws_outside_mask: with a noise mask, the kept region is noised by another seed than the rest."""
+
+    fn: Callable[..., Sampler]
+    noise: str = NO_NOISE
+    needs_uncond: bool = False
+    redraws_outside_mask: bool = False
+
+    def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None) -> Sampler:
+        """A sampler at its beginning. noise: required where self.noise is not "none"."""
+        if self.noise == NO_NOISE:
+            return self.fn(x, sigmas)
+        assert noise is not None, "a stochastic sampler was started without noise"
+        return self.fn(x, sigmas, noise)
+
+
+def slope(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+    """dx/dsigma of the probability flow ODE. Source: Karras et al. 2022, arXiv 2206.00364, eq. 3 with eq. 1's score."""
+    return (x - denoised) / sigma
+
+
+def ancestral_step(sigma: Tensor, sigma_next: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Splits a step into a deterministic part down to sigma_down and fresh noise of sigma_up: (sigma_down, sigma_up).
+
+    sigma_down^2 + sigma_up^2 = sigma_next^2. eta = 1 is DDPM's posterior variance.
+    Source: Song et al. 2021 (DDIM), arXiv 2010.02502, eq. 16, in sigma = sqrt((1 - a) / a)."""
+    up = eta * (sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2) ** 0.5
+    up = up.minimum(sigma_next)
+    return (sigma_next**2 - up**2) ** 0.5, up
+
+
+def log_snr(sigma: Tensor) -> Tensor:
+    """Half the log signal-to-noise ratio, the time of exponential integrators: lambda = -log sigma."""
+    return sigma.log().neg()
+
+
+def from_log_snr(lam: Tensor) -> Tensor:
+    return lam.neg().exp()

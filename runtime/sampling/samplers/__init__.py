@@ -1,0 +1,55 @@
+"""The table of samplers: ComfyUI's names, one generator function each (see runtime.sampling.sampler)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from graphs.errors import RunError
+from runtime.sampling.sampler import BROWNIAN, INDEPENDENT, SamplerDef
+from runtime.sampling.samplers.ddpm import ddpm, lcm
+from runtime.sampling.samplers.dpm_2 import dpm_2, dpm_2_ancestral
+from runtime.sampling.samplers.dpm_solver import dpm_adaptive, dpm_fast
+from runtime.sampling.samplers.dpmpp import dpmpp_2m, dpmpp_2s_ancestral
+from runtime.sampling.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_3m_sde, dpmpp_sde
+from runtime.sampling.samplers.euler import euler, euler_ancestral
+from runtime.sampling.samplers.heun import heun, heunpp2
+from runtime.sampling.samplers.lms import lms
+from runtime.sampling.samplers.uni_pc import uni_pc, uni_pc_bh2
+
+# The _gpu names differ in ComfyUI only in where the Brownian path lives; ours lives on the host for all.
+SAMPLERS: Mapping[str, SamplerDef] = MappingProxyType(
+    {
+        "euler": SamplerDef(euler),
+        "euler_ancestral": SamplerDef(euler_ancestral, INDEPENDENT),
+        "heun": SamplerDef(heun),
+        "heunpp2": SamplerDef(heunpp2),
+        "dpm_2": SamplerDef(dpm_2),
+        "dpm_2_ancestral": SamplerDef(dpm_2_ancestral, INDEPENDENT),
+        "lms": SamplerDef(lms),
+        "dpm_fast": SamplerDef(dpm_fast),
+        "dpm_adaptive": SamplerDef(dpm_adaptive),
+        "dpmpp_2s_ancestral": SamplerDef(dpmpp_2s_ancestral, INDEPENDENT),
+        "dpmpp_2m": SamplerDef(dpmpp_2m),
+        "dpmpp_sde": SamplerDef(dpmpp_sde, BROWNIAN),
+        "dpmpp_sde_gpu": SamplerDef(dpmpp_sde, BROWNIAN),
+        "dpmpp_2m_sde": SamplerDef(dpmpp_2m_sde, BROWNIAN),
+        "dpmpp_2m_sde_gpu": SamplerDef(dpmpp_2m_sde, BROWNIAN),
+        "dpmpp_2m_sde_heun": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN),
+        "dpmpp_2m_sde_heun_gpu": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN),
+        "dpmpp_3m_sde": SamplerDef(dpmpp_3m_sde, BROWNIAN),
+        "dpmpp_3m_sde_gpu": SamplerDef(dpmpp_3m_sde, BROWNIAN),
+        "ddim": SamplerDef(euler, redraws_outside_mask=True),
+        "ddpm": SamplerDef(ddpm, INDEPENDENT),
+        "lcm": SamplerDef(lcm, INDEPENDENT),
+        "uni_pc": SamplerDef(uni_pc),
+        "uni_pc_bh2": SamplerDef(uni_pc_bh2),
+    }
+)
+
+
+def sampler(name: str) -> SamplerDef:
+    """Raises RunError for a name that is not in the table."""
+    if name not in SAMPLERS:
+        raise RunError("unknown sampler", expected=", ".join(SAMPLERS), got=repr(name))
+    return SAMPLERS[name]
