@@ -38,7 +38,7 @@ def types_match(given: str, wanted: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InputCheck:
-    """What is the same for all inputs of a workflow. known: the schema of each of its classes, None for unknown ones."""
+    """What is the same for all inputs of a workflow. known: the schema of each of its classes, None when unknown."""
 
     graph: Graph
     known: Mapping[str, NodeDef | None]

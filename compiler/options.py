@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0 runs no optional pass."""
+    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass."""
 
     backend: str = "auto"
     precision: str = "auto"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, *, causal: bool = False) -> Tensor:
     """q: (B, S, heads*D), k and v: (B, T, heads*D) -> (B, S, heads*D). Scale 1/sqrt(D)."""
-    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # type: ignore[no-untyped-call]
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
@@ -21,7 +21,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.net = nn.ModuleDict({"0": nn.ModuleDict({"proj": nn.Linear(width, 2 * inner)}), "2": nn.Linear(inner, width)})
+        self.net = nn.ModuleDict(
+            {"0": nn.ModuleDict({"proj": nn.Linear(width, 2 * inner)}), "2": nn.Linear(inner, width)}
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.net["0"]["proj"](x).chunk(2, dim=-1)  # type: ignore[index]
@@ -71,7 +73,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Transformer blocks over the pixels of a feature map. linear: proj_in/proj_out are Linear, else 1x1 convolutions."""
+    """Transformer blocks over the pixels of a feature map. linear: proj_in and proj_out are Linear, else 1x1 convs."""
 
     def __init__(self, width: int, context: int, heads: int, depth: int, linear: bool, *, core: bool, kv: bool) -> None:
         super().__init__()
@@ -95,4 +97,4 @@ class SpatialTransformer(nn.Module):
             h = block(h, keys, values)
         h = self.proj_out(h) if self.linear else h
         h = h.transpose(1, 2).unflatten(2, (height, width))
-        return x + (h if self.linear else self.proj_out(h))
+        return x + torch.as_tensor(h if self.linear else self.proj_out(h))

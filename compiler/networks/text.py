@@ -19,7 +19,7 @@ END_TOKEN = 49407
 
 @dataclass(frozen=True)
 class TextConfig:
-    """heads = width / 64, as every published CLIP text encoder has it. stop_layer: -1 the last layer, -2 the last but one."""
+    """heads = width / 64, as every published CLIP text encoder has it. stop_layer: -1 the last, -2 the last but one."""
 
     width: int = 768
     layers: int = 12
@@ -82,19 +82,24 @@ class ClipText(nn.Module):
         self.config = config
         self.text_model = TextModel(config)
 
-    def forward(self, tokens: Tensor, override: Tensor, override_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens: (B, 77) int64; override: (B, 77, W), taken instead of the token's vector where override_mask (B, 77, 1) is 1.
+    def _layers(self) -> list[TextLayer]:
+        layers = self.text_model.encoder["layers"]
+        assert isinstance(layers, nn.ModuleList)
+        return [layer for layer in layers if isinstance(layer, TextLayer)]
 
-        Returns hidden (B, 77, W): the chosen layer behind the final layer norm, and pooled (B, W): the last layer behind
-        it, at the first end token.
+    def forward(self, tokens: Tensor, override: Tensor, override_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens: (B, 77) int64; override: (B, 77, W), taken in place of the token's vector where override_mask
+        (B, 77, 1) is 1.
+
+        Returns hidden (B, 77, W): the chosen layer behind the final layer norm, and pooled (B, W): the last layer
+        behind it, at the first end token.
         """
         model = self.text_model
         x = model.embeddings["token_embedding"](tokens)
         x = torch.where(override_mask > 0.5, override, x)
         x = x + model.embeddings["position_embedding"].weight[None]  # type: ignore[index]
-        layers = model.encoder["layers"]
         chosen, stop = x, self.config.layers + self.config.stop_layer
-        for i, layer in enumerate(layers):  # type: ignore[arg-type]
+        for i, layer in enumerate(self._layers()):
             x = layer(x)
             if i == stop:
                 chosen = x

@@ -85,18 +85,16 @@ class Resample(nn.Module):
         if like is None:
             out: Tensor = self.op(x)
             return out
-        out = self.conv(F.interpolate(x, size=like.shape[-2:], mode="nearest"))
-        return out
+        return torch.as_tensor(self.conv(F.interpolate(x, size=like.shape[-2:], mode="nearest")))
 
 
 def _block(spec: BlockSpec, config: UNetConfig, *, core: bool, time: bool, context: bool) -> nn.ModuleDict:
     """The numbered children of one block. Parts that have no weight in this network are left out."""
 
     def transformer() -> SpatialTransformer:
-        width = spec.width_out
-        return SpatialTransformer(
-            width, config.context_width, config.heads_of(width), spec.depth, config.linear_projection, core=core, kv=context
-        )
+        width, heads = spec.width_out, config.heads_of(spec.width_out)
+        linear = config.linear_projection
+        return SpatialTransformer(width, config.context_width, heads, spec.depth, linear, core=core, kv=context)
 
     children: dict[str, nn.Module] = {}
     if spec.kind == "conv":
@@ -130,7 +128,9 @@ class _Parts(nn.Module):
         self.output_blocks = nn.ModuleList(_block(s, config, **flags) for s in output_specs(config))
         if time:
             width = config.time_width
-            self.time_embed = nn.ModuleDict({"0": nn.Linear(config.model_channels, width), "2": nn.Linear(width, width)})
+            self.time_embed = nn.ModuleDict(
+                {"0": nn.Linear(config.model_channels, width), "2": nn.Linear(width, width)}
+            )
         if core:
             self.out = nn.ModuleDict(
                 {
@@ -141,7 +141,7 @@ class _Parts(nn.Module):
 
     def _children(self) -> Iterator[nn.Module]:
         for block in (*self.input_blocks, self.middle_block, *self.output_blocks):
-            yield from block.values()  # type: ignore[operator]
+            yield from block.values()
 
     def times(self, timesteps: Tensor) -> list[Tensor]:
         """timesteps: (N,) -> per res block (N, width)."""
@@ -221,5 +221,6 @@ class UNetCore(_Parts):
 
     def forward(self, x: Tensor, time: Tensor, context_kv: Tensor) -> Tensor:
         """x: (B, C, h, w); time: (B, sum(time_sizes)); context_kv: (B, T, sum(context_sizes))."""
-        times = list(time.split(list(time_sizes(self.config)), dim=-1))
-        return self.predict(x, times, list(context_kv.split(list(context_sizes(self.config)), dim=-1)))
+        times = torch.split(time, list(time_sizes(self.config)), dim=-1)
+        keys_values = torch.split(context_kv, list(context_sizes(self.config)), dim=-1)
+        return self.predict(x, list(times), list(keys_values))

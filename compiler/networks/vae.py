@@ -1,6 +1,6 @@
 """The VAE of the Stable Diffusion family: pixels <-> latents.
 
-Keys as in the checkpoint without "first_stage_model.". Pictures are NHWC in [0, 1] at the border, as ComfyUI's IMAGE is.
+Keys as in the checkpoint without "first_stage_model.". At the border pictures are NHWC in [0, 1], as ComfyUI's IMAGE.
 Source: Rombach et al. (2022), and the key layout and shapes of the published checkpoints.
 """
 
@@ -63,7 +63,7 @@ class VaeAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (conv(h).flatten(2).transpose(1, 2) for conv in (self.q, self.k, self.v))
-        h = attend(q, k, v, 1).transpose(1, 2).unflatten(2, tuple(x.shape[-2:]))
+        h = attend(q, k, v, 1).transpose(1, 2).unflatten(2, tuple(x.shape[-2:]))  # type: ignore[no-untyped-call]
         return x + torch.as_tensor(self.proj_out(h))
 
 
@@ -164,7 +164,7 @@ class VaeDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """latent: (B, 4, h, w) unscaled -> image: (B, 8h, 8w, 3) in [0, 1]."""
         x = self.decoder(self.post_quant_conv(latent))
-        return ((x + 1.0) * 0.5).clamp(0.0, 1.0).permute(0, 2, 3, 1)
+        return torch.clamp((x + 1.0) * 0.5, 0.0, 1.0).permute(0, 2, 3, 1)
 
 
 class VaeDecoderU8(VaeDecoder):

@@ -42,6 +42,7 @@ PSEUDO = frozenset(
     {"control_after_generate", "control_filter_list", "upload", "choose file to upload", "videopreview", "audioUI"}
 )
 _TRIVIAL = (None, "", "image", "audio", "video", "file")
+_BUTTONS = ("upload3dmodel", "uploadExtraResources", "clear")  # stand right after a 3D file's widget
 MAX_WALKS = 64
 
 
@@ -76,6 +77,13 @@ def widget_values(node: UiNode, schema: NodeDef | None, findings: Findings) -> d
     if schema is None:
         return _without_schema(node, values, findings)
     return _by_schema(node, schema, values, findings)
+
+
+def has_names(node: UiNode) -> bool:
+    """Whether the file itself names the widget values of the node, so that no schema is needed."""
+    if node.named is not None or not isinstance(node.values, list):
+        return True
+    return by_listed_inputs(node, node.values) is not None
 
 
 def _named(values: Mapping[str, Json], node: UiNode, schema: NodeDef | None) -> dict[str, Json]:
@@ -176,6 +184,8 @@ def walk(slots: list[Input], values: list[Json], linked: frozenset[str] = frozen
         result.weak += quality == WEAK
         if slot.type == DYNAMIC_COMBO:
             rest.extend(reversed(dynamic_members(slot, value)))
+        while slot.upload and at < len(values) and values[at] in _BUTTONS:
+            at += 1
         if at < len(values) and _takes_control(slot, values[at]):
             if not skip >> result.choices & 1:
                 at += 1
@@ -252,8 +262,10 @@ def by_listed_inputs(node: UiNode, values: Sequence[Json]) -> dict[str, Json] | 
 
 def _without_schema(node: UiNode, values: list[Json], findings: Findings) -> dict[str, Json] | None:
     named = by_listed_inputs(node, values)
-    if named is None and all(v in _TRIVIAL for v in values if isinstance(v, str | None)) and not any(
-        not isinstance(v, str | None) for v in values
+    if (
+        named is None
+        and all(v in _TRIVIAL for v in values if isinstance(v, str | None))
+        and not any(not isinstance(v, str | None) for v in values)
     ):
         named = {}
     if named is None:
