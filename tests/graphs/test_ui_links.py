@@ -159,6 +159,35 @@ def test_broadcast_links_of_use_everywhere() -> None:
     assert [w.type for w in graph.warnings] == ["dangling_link"]
 
 
+def test_broadcasts_of_files_without_ue_links() -> None:
+    nodes = [
+        loader(),
+        node(2, "Anything Everywhere3", [("CLIP:*", 1), ("VAE:*", 3), "anything:*"], []),
+        node(3, "Reroute", [(":*", 2)], ["*"]),
+        text(4, None),
+        decode(5, None, None),
+        decode(6, None, None, mode=MUTED),
+    ]
+    links = [[1, 1, 1, 2, 0, "CLIP"], [2, 1, 2, 3, 0, "*"], [3, 3, 0, 2, 1, "*"]]
+    graph = parse_ui(ui(nodes, links))
+    assert inputs_of(graph)["4"]["clip"] == ["1", 1]
+    assert inputs_of(graph)["5"] == {"vae": ["1", 2]}
+    assert [(w.type, w.node_id) for w in graph.warnings] == [("broadcast", "2")]
+    assert "4.clip, 5.vae" in graph.warnings[0].message
+
+
+def test_broadcasts_that_a_file_does_not_settle_are_problems() -> None:
+    pattern = node(2, "Anything Everywhere?", [("CLIP:*", 1)], [])
+    twice = [node(k, "Anything Everywhere", [("CLIP:*", k)], []) for k in (3, 4)]
+    links = [[k, 1, 1, k, 0, "CLIP"] for k in (1, 3, 4)]
+    with pytest.raises(WorkflowError) as error:
+        convert([loader(), pattern, *twice, text(5, None)], links)
+    assert [(p.type, p.node_id) for p in error.value.problems] == [
+        ("unknown_broadcast", "2"),
+        ("ambiguous_broadcast", "4"),
+    ]
+
+
 def test_notes_and_browser_controls_vanish() -> None:
     kinds = ["Note", "MarkdownNote", "Fast Groups Muter (rgthree)", "Label (rgthree)"]
     graph = parse_ui(ui([loader(9), *(node(i, kind, [], [], ["words"]) for i, kind in enumerate(kinds))], []))
