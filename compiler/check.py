@@ -12,7 +12,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 from compiler.check_input import InputCheck, types_match
-from compiler.coercion import Folders, choices, choose, converted, default_of, unwrapped
+from compiler.coercion import Folders, choices, choose, converted, default_of
 from compiler.hints import missing_hint, unknown_class_hint
 from compiler.plumbing import PASS_THROUGH, PRIMITIVES
 from compiler.server_errors import node_errors, to_comfyui
@@ -172,7 +172,7 @@ def _coerced(node: Node, schema: NodeDef | None, folders: Folders | None) -> Nod
         given = node.inputs[declared.name]
         if isinstance(given, Link | list):
             continue
-        value = _coerced_value(declared, unwrapped(given), folders)
+        value = _coerced_value(declared, given, folders)
         if value is not given and (type(value) is not type(given) or value != given):
             changed[declared.name] = value
     return replace(node, inputs={**node.inputs, **changed}) if changed else node

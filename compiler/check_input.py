@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from compiler.coercion import Folders, choices, choose, converted, loses, unwrapped
+from compiler.coercion import Folders, choices, choose, converted, loses
 from compiler.hints import link_hint
 from compiler.server_errors import input_config
 from graphs.errors import Problem
@@ -49,12 +49,13 @@ class InputCheck:
         """The problems of an input that is given."""
         if isinstance(value, Link):
             yield from self.link(node, declared, value)
-        elif isinstance(value, list):
-            yield self._bad_link(node, declared, value, "a link is a list of two, [node id, output slot]", repr(value))
         elif declared.type in VALUE_TYPES:
-            yield from self._value(node, declared, unwrapped(value))
+            yield from self._value(node, declared, value)
         elif declared.type in SOCKET_TYPES:
-            yield self._bad_link(node, declared, value, "only a link can give this", repr(value))
+            message = "a link is a list of two, [node id, output slot]"
+            if not isinstance(value, list):
+                message = "only a link can give this"
+            yield self._bad_link(node, declared, value, message, repr(value))
 
     def link(self, node: Node, declared: Input, link: Link) -> Iterator[Problem]:
         source, place = self.graph.nodes.get(link.node), [link.node, link.slot]

@@ -38,11 +38,6 @@ def loses(before: Json, after: Json) -> bool:
     return False
 
 
-def unwrapped(value: Json) -> Json:
-    """The value itself of {"__value__": ...}, the form in which the frontend sends lists that are no links."""
-    return value["__value__"] if isinstance(value, Mapping) and "__value__" in value else value
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """value: the entry of the list that was meant, None when there is none. elsewhere: found in another folder.

@@ -19,7 +19,8 @@ def fold(program: Program, context: Context) -> PassResult[Program]:
     2. The values of constant steps that some step uses are computed now, by Context.folder, with every parameter at its
     default, into constants.safetensors.
     3. A constant step that depends on parameters stays and is marked: `folded` names the tensors, `folded_when` the
-    parameters, all of which must have their defaults for the tensors to hold.
+    parameters, all of which must have their defaults for the tensors to hold. A step with a used output that is None is
+    not marked: it is cheap to tell a missing tensor from a missing value only when there are none.
     4. A constant step that depends on no parameter is removed, and its users take the constants (a value that is None:
     the literal null).
     5. Nothing is folded without a folder. What is marked already stays as it is.
@@ -47,7 +48,7 @@ def fold(program: Program, context: Context) -> PassResult[Program]:
         parameters = depends[step.id]
         if parameters:
             folded = {name: key for name in names if (key := stored[name]) is not None}
-            if folded:
+            if len(folded) == len(names):
                 step = replace(step, folded=folded, folded_when=parameters)
                 changes.append(Change(step.id, f"computed now, for the defaults of {', '.join(parameters)}"))
             steps.append(step)
