@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from graphs.errors import PlanError
+from graphs.errors import PlanError, StoreError
 
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
     from graphs.graph import Graph
     from graphs.node import NodeDef
-    from runtime.backends.backend import Progress
+    from runtime.backends.backend import Backend, Progress
     from runtime.folders import Folders
-    from runtime.session import Session
-    from runtime.values import SavedFile
+    from runtime.session import RunResult, Session
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Finished:
-    """One run: the files it wrote and its seconds, as a whole and by step."""
-
-    files: tuple[SavedFile, ...]
-    seconds: float
-    step_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -42,13 +30,6 @@ class Opened:
     plan_dir: Path
     params: Mapping[str, Any]
     input_dir: Path
-    _temp: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="comfyc-")
-    )
-
-    @property
-    def temp_dir(self) -> Path:
-        return Path(self._temp.name)
 
     def __enter__(self) -> Opened:
         return self
@@ -57,18 +38,21 @@ class Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.session.close()
-        self._temp.cleanup()
 
 
 def open_plan(
-    plan_dir: Path, settings: Sequence[tuple[str, str]], models: Sequence[Path], input_dir: Path | None
+    plan_dir: Path,
+    settings: Sequence[tuple[str, str]],
+    models: Sequence[Path],
+    input_dir: Path | None,
+    backend: Callable[[str], Backend] | None = None,
 ) -> Opened:
-    """Raises PlanError, DeviceError."""
+    """backend: another source of backends than the table. Raises PlanError, DeviceError, StoreError."""
     from comfyc.sources import folders_of
     from runtime.session import Session
     from runtime.store import Store
 
-    session = Session.open(plan_dir, store=Store())
+    session = Session.open(plan_dir, store=Store(), backend=backend)
     return Opened(session, plan_dir, dict(settings), _input_of(folders_of(models, input_dir)))
 
 
@@ -90,7 +74,9 @@ def open_workflow(
     graph = read_graph(workflow, schemas)
     options = options_of(**chosen)
     folders = folders_of(models, input_dir)
-    graph, run_time = applied(graph, settings, run_time_parameters(graph, options) if settings else (), schemas)
+    graph, run_time = applied(
+        graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
+    )
     plan_dir, session = _cached_session(workflow, graph, options, folders, schemas, progress)
     return Opened(session, plan_dir, run_time, _input_of(folders))
 
@@ -114,7 +100,7 @@ def _cached_session(
     if (found := cache.find(key)) is not None:
         try:
             return found, Session.open(found, store=store)
-        except PlanError as error:  # its engines or weights were pruned, or a library changed
+        except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
             log.info("the cached plan cannot be used (%s): compiling again", error)
             cache.remove(key)
     compile_into(graph, cache.path(key), options, folders, store, progress)
@@ -122,17 +108,18 @@ def _cached_session(
     return cache.path(key), Session.open(cache.path(key), store=store)
 
 
-def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None) -> Finished:
-    """Runs with the parameters that were set. Raises RunError, UsageError for a value that does not fit."""
-    began = time.perf_counter()
-    outcome = opened.session.run(
+def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None) -> RunResult:
+    """Runs with the parameters that were set; previews go to a folder temp beside the output folder, as in ComfyUI.
+
+    Raises RunError, UsageError for a parameter that is not there or a value that does not fit.
+    """
+    return opened.session.run(
         opened.params,
         input_dir=opened.input_dir,
         output_dir=output_dir,
-        temp_dir=opened.temp_dir,
+        temp_dir=output_dir.parent / "temp",
         progress=progress,
     )
-    return Finished(tuple(outcome.files), time.perf_counter() - began, dict(outcome.step_ms))
 
 
 def _input_of(folders: Folders) -> Path:

@@ -58,11 +58,14 @@ def set_in_workflow(graph: Graph, settings: Sequence[tuple[str, str]], schemas: 
     return applied(graph, settings, (), schemas)[0]
 
 
-def run_time_parameters(graph: Graph, options: CompileOptions) -> frozenset[str]:
+def run_time_parameters(graph: Graph, options: CompileOptions, schemas: Mapping[str, NodeDef]) -> frozenset[str]:
     """What a plan of this workflow will take at run time: lowering alone decides it. Raises WorkflowError."""
     from compiler.lower import lower
+    from compiler.passes.driver import Context
+    from compiler.pipeline import optimise_graph
 
-    return frozenset(lower(graph).parameters) - set(options.freeze)
+    optimised, _ = optimise_graph(graph, Context(schemas, options))
+    return frozenset(lower(optimised).parameters) - set(options.freeze)
 
 
 def _value(name: str, text: str, class_type: str, input_name: str, schemas: Mapping[str, NodeDef]) -> Json:

@@ -11,7 +11,9 @@ Why we write ONNX ourselves: docs/adr/0002-own-onnx-emission.md.
 from __future__ import annotations
 
 import copy
+import inspect
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -68,18 +70,13 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec]) -> ExportedProgram:
     module: weights may be on the meta device or real; neither is copied or allocated. Raises ExportError.
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    names = sorted({d for spec in inputs for d in spec.shape if isinstance(d, str)})
-    low = {n: _TRACE_MIN_COUNT if n in _COUNTS else _TRACE_MIN for n in names}
-    dims = {n: Dim(n, min=low[n], max=1 << 20) for n in names}
-    # distinct even sizes, so that no two dynamic dimensions look equal to the tracer
-    hints = {n: (3 + 2 * i if n in _COUNTS else _TRACE_MIN * 2 + 8 * i) for i, n in enumerate(names)}
+    sizes = _Sizes(inputs)
     with mode:
         shadow = _fake_copy(module).eval()
         example = tuple(
-            torch.empty([hints[d] if isinstance(d, str) else d for d in s.shape], dtype=getattr(torch, s.dtype))
-            for s in inputs
+            torch.empty([sizes.hint(d) for d in s.shape], dtype=getattr(torch, s.dtype)) for s in inputs
         )
-    dynamic = tuple({i: dims[d] for i, d in enumerate(s.shape) if isinstance(d, str)} for s in inputs)
+    dynamic = tuple({i: sizes.dim(d) for i, d in enumerate(s.shape) if isinstance(d, str)} for s in inputs)
     try:
         with torch.no_grad():
             return torch.export.export(shadow, example, dynamic_shapes=_by_argument(shadow, dynamic), strict=False)
@@ -87,9 +84,35 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec]) -> ExportedProgram:
         raise ExportError(f"torch.export failed: {error}", where=type(module).__name__) from error
 
 
-def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> object:
-    import inspect
+class _Sizes:
+    """What the tracer is told of the dynamic sizes named in the inputs: "batch", or a multiple, "height*8"."""
 
+    def __init__(self, inputs: Sequence[TensorSpec]) -> None:
+        self._names = sorted({_parse(d)[0] for spec in inputs for d in spec.shape if isinstance(d, str)})
+        self._dims = {
+            n: Dim(n, min=_TRACE_MIN_COUNT if n in _COUNTS else _TRACE_MIN, max=1 << 16) for n in self._names
+        }
+
+    def hint(self, size: int | str) -> int:
+        """An example size; no two names share one, so that the tracer takes no two dynamic sizes for equal."""
+        if isinstance(size, int):
+            return size
+        name, factor = _parse(size)
+        i = self._names.index(name)
+        return factor * (3 + 2 * i if name in _COUNTS else _TRACE_MIN * 2 + 8 * i)
+
+    def dim(self, size: str) -> object:
+        name, factor = _parse(size)
+        return self._dims[name] if factor == 1 else factor * self._dims[name]
+
+
+def _parse(size: str) -> tuple[str, int]:
+    """"height" -> height, 1; "height*8" -> height, 8."""
+    name, _, factor = size.partition("*")
+    return name, int(factor) if factor else 1
+
+
+def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> object:
     parameters = list(inspect.signature(module.forward).parameters.values())
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return (dynamic,)
@@ -154,9 +177,23 @@ def _saved_program(program: ExportedProgram, inputs: Sequence[TensorSpec], outpu
     weightless = copy.copy(program)
     weightless._state_dict = {k: _placeholder(v) for k, v in program.state_dict.items()}
     weightless._example_inputs = None
+    weightless._graph_module = _without_traces(program.graph_module)
     file = io.BytesIO()
-    torch.export.save(weightless, file)
+    with warnings.catch_warnings():
+        # the shared one-element storages are what it warns about: no tensor of the group owns its whole storage
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+        torch.export.save(weightless, file)
     return Exported(EXPORTED_PROGRAM, "fp32", file.getvalue(), table, tuple(inputs), tuple(outputs))
+
+
+def _without_traces(module: fx.GraphModule) -> fx.GraphModule:
+    """A copy whose nodes remember no stack trace: those hold paths of the machine that traced."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, val_map := {}))
+    for node in graph.nodes:
+        node.meta = {k: v for k, v in node.meta.items() if k not in ("stack_trace", "from_node")}
+    assert val_map is not None
+    return fx.GraphModule(module, graph)
 
 
 def _placeholder(tensor: torch.Tensor) -> torch.Tensor:

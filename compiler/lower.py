@@ -11,15 +11,17 @@ from compiler.program_builder import NodeBuilder, Poisoned, ProgramBuilder
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.node import Node, NodeDef
-from graphs.nodes import NODES
+from graphs.nodes.packs import node_table
 from graphs.program import Program
 
 
-def lower(graph: Graph, nodes: Mapping[str, NodeDef] = NODES) -> Program:
+def lower(graph: Graph, nodes: Mapping[str, NodeDef] | None = None) -> Program:
     """The program of everything that an output node needs, unoptimised, steps in the graph's topological order.
 
-    nodes: the node classes to lower with. Raises WorkflowError with every problem of the workflow at once.
+    nodes: the node classes to lower with; None: ours and those of installed packs. Raises WorkflowError with every
+    problem of the workflow at once.
     """
+    nodes = node_table() if nodes is None else nodes
     problems = [_unsupported(node, nodes) for node in graph if _lowering_of(node, nodes) is None]
     wanted = graph.ancestors(n.id for n in graph if n.class_type in nodes and nodes[n.class_type].output_node)
     problems = [p for p in problems if p.type == "missing_node_type" or p.node_id in wanted]

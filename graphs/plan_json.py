@@ -78,8 +78,8 @@ def load_plan(directory: Path) -> Plan:
     except (OSError, ValueError) as error:
         raise PlanError(f"cannot read {path}: {error}", hint=HINT) from error
     where = str(path)
-    plan = plan_from_json({k: v for k, v in document.items() if k != "constants"}, where)
-    constants = Record({"constants": document.get("constants", "nothing")}, where).field("constants", anything)
+    constants = Record(document, where).field("constants", optional(mapped(anything)))
+    plan = plan_from_json({name: value for name, value in document.items() if name != "constants"}, where)
     if constants is not None:
         _verify(Path(directory) / CONSTANTS_FILE, constants, f"{where}.constants")
     keys = frozenset() if constants is None else frozenset(_tensor_names(Path(directory) / CONSTANTS_FILE))

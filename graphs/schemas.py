@@ -1,6 +1,6 @@
 """The schemas of node classes: ours, the shipped facts about ComfyUI's built-in nodes, and a user's /object_info.
 
-Precedence, first hit wins: classes that comfyc lowers (graphs.nodes.NODES), the user's dumps (newest first), the
+Precedence, first hit wins: classes that comfyc lowers (graphs.nodes.packs), the user's dumps (newest first), the
 shipped data file. A dump never replaces a class that comfyc lowers: what is compiled is our definition, not the
 server's.
 """
@@ -76,12 +76,12 @@ class Schemas(Mapping[str, NodeDef]):
 
 @cache
 def builtin() -> Schemas:
-    """The schemas that ship with comfyc, loaded once per process."""
-    from graphs import nodes  # late: not every command needs the lowered classes
+    """The schemas that ship with comfyc and those of installed node packs, loaded once per process."""
+    from graphs.nodes.packs import node_table  # late: not every command needs the lowered classes
 
     facts: dict[str, Json] = {}
     for name in ("schemas.json", "schemas_newer.json"):
         file = resources.files("graphs.nodes") / name
         if file.is_file():
             facts.update(json.loads(file.read_text("utf-8")))
-    return Schemas(facts, getattr(nodes, "NODES", {}))
+    return Schemas(facts, node_table())

@@ -15,9 +15,9 @@ class StoreArtifacts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def engine_bytes(self, engine: EngineRef) -> bytes:
+    def engine_path(self, engine: EngineRef) -> Path:
         """Raises PlanError, StoreError."""
-        return self._entry(engine.key, engine.sha256).path.read_bytes()
+        return self._entry(engine.key, engine.sha256).path
 
     def weights_path(self, weights: WeightRef) -> Path:
         """Raises PlanError, StoreError."""

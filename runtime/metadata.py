@@ -9,7 +9,7 @@ from typing import Any
 
 from graphs.errors import PlanError
 from graphs.node import NodeDef
-from graphs.nodes import NODES
+from graphs.nodes.packs import node_table
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def updated_workflow(
     for name, value in changed.items():
         node_id, input_name = _node_of(prompt, name)
         old = prompt[node_id].get("inputs", {}).get(input_name)
-        definition = NODES.get(prompt[node_id]["class_type"])
+        definition = node_table().get(prompt[node_id]["class_type"])
         node = nodes.get(node_id)
         if node is None or definition is None or not _set_widget(node, definition, input_name, old, value):
             log.info("the picture carries no UI workflow: the widget of %s is not certain", name)

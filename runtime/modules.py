@@ -18,13 +18,14 @@ HINT = "compile the workflow again"
 
 
 class Artifacts(Protocol):
-    """Where engines and weights are. runtime.store.StoreArtifacts is the one on disk."""
+    """Where engines and weights are. runtime.artifacts.StoreArtifacts is the one over the store.
 
-    def engine_bytes(self, engine: EngineRef) -> bytes:
-        """Verified. Raises PlanError when it is gone or another."""
+    Both raise PlanError when the file is gone or is another than the plan was made with."""
+
+    def engine_path(self, engine: EngineRef) -> Path: ...
 
     def weights_path(self, weights: WeightRef) -> Path:
-        """A safetensors file to map. Raises PlanError when it is gone or another."""
+        """A safetensors file, to be memory-mapped."""
 
 
 class Modules:
@@ -38,9 +39,12 @@ class Modules:
         self.load_s = 0.0
 
     def check(self, networks: Collection[str]) -> None:
-        """Raises DeviceError or PlanError where some engine cannot run on this machine; loads nothing."""
+        """Raises DeviceError or PlanError where some engine cannot run here, or is no longer there; loads nothing."""
         for network in networks:
-            self._check(network, self._plan.bindings[network].engine)
+            binding = self._plan.bindings[network]
+            self._check(network, binding.engine)
+            self._artifacts.engine_path(binding.engine)
+            self._artifacts.weights_path(binding.weights)
 
     def get(self, network: str) -> Module:
         """The module of a NetworkUse.id. Raises PlanError, DeviceError."""
@@ -58,7 +62,7 @@ class Modules:
         started = time.perf_counter()
         engine = binding.engine
         self._check(network, engine)
-        content = self._artifacts.engine_bytes(engine)
+        content = self._artifacts.engine_path(engine).read_bytes()
         weights = self._artifacts.weights_path(binding.weights)
         module = self._backends[engine.backend].load(content, str(weights), self._spec(engine))
         seconds = time.perf_counter() - started

@@ -122,7 +122,7 @@ class Session:
 
             backend = backend_of
         modules = Modules(plan, artifacts, backend, threads)
-        modules.check({name for step in plan.program.steps for name in step.networks.values()})
+        modules.check(dict.fromkeys(name for step in plan.program.steps for name in step.networks.values()))
         device = torch.device(plan.device)
         constants_path = Path(plan_dir) / CONSTANTS_FILE
         constants = _Constants(constants_path, device) if constants_path.is_file() else {}

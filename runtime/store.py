@@ -94,6 +94,7 @@ class Store:
     def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
         self.root = root if root is not None else default_root()
         self.max_bytes = max_bytes if max_bytes is not None else _bound_from_environment()
+        self.made = 0  # entries that this object had to make, as opposed to find
         self._entries, self._temp, self._locks = (self.root / n for n in ("entries", "temp", "locks"))
 
     # --- reading
@@ -151,6 +152,7 @@ class Store:
             if entry is not None:
                 return entry, False
             made = self._write(key, make, expected_bytes)
+            self.made += 1
         self.prune(self.max_bytes, keep=frozenset({key}))
         return made, True
 

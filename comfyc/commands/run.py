@@ -21,7 +21,7 @@ from comfyc.options import (
 )
 
 if TYPE_CHECKING:
-    from comfyc.running import Finished
+    from runtime.session import RunResult
 
 
 @click.command("run")
@@ -69,7 +69,7 @@ def command(
     from comfyc.sources import plan_folder
 
     began = time.perf_counter()
-    finished: list[Finished] = []
+    finished: list[RunResult] = []
     with Bars() as bars:
         plan_dir = plan_folder(what)
         if plan_dir is not None:
@@ -103,22 +103,26 @@ def _refuse_compile_options(ctx: click.Context) -> None:
             )
 
 
-def _report(finished: list[Finished], open_seconds: float, as_json: bool, plan: str) -> None:
+def _report(finished: list[RunResult], open_seconds: float, as_json: bool, plan: str) -> None:
     from comfyc.wording import count_text, seconds_text
 
+    seconds = [f.seconds["load"] + f.seconds["run"] for f in finished]
     if as_json:
         runs = [
             {
-                "seconds": round(f.seconds, 4),
+                "seconds": round(total, 4),
+                "load_seconds": round(f.seconds["load"], 4),
                 "step_ms": {k: round(v, 2) for k, v in f.step_ms.items()},
                 "files": [{"node": s.node, "kind": s.kind, "type": s.type, "path": s.path} for s in f.files],
             }
-            for f in finished
+            for f, total in zip(finished, seconds, strict=True)
         ]
-        click.echo(json.dumps({"plan": plan, "open_seconds": round(open_seconds, 4), "runs": runs}, indent=2))
+        answer = {"plan": plan, "open_seconds": round(open_seconds, 4), "peak_rss_bytes": finished[-1].peak_rss_bytes}
+        click.echo(json.dumps({**answer, "runs": runs}, indent=2))
         return
-    times = [f.seconds for f in finished]
-    text = f"{count_text(sum(len(f.files) for f in finished), 'file')} in {seconds_text(sum(times))}"
-    if len(times) > 1:
-        text += f": {count_text(len(times), 'run')}, first {seconds_text(times[0])}, best {seconds_text(min(times))}"
+    text = f"{count_text(sum(len(f.files) for f in finished), 'file')} in {seconds_text(sum(seconds))}"
+    if len(seconds) > 1:
+        text += (
+            f": {count_text(len(seconds), 'run')}, first {seconds_text(seconds[0])}, best {seconds_text(min(seconds))}"
+        )
     click.echo(f"{text} (opened in {seconds_text(open_seconds)})", err=True)

@@ -206,6 +206,7 @@ POINTWISE: Mapping[str, Translator] = {
     "aten.clamp_max.default": _clamp,
     "aten.to.dtype": _to,
     "aten.to.dtype_layout": _to,
+    "aten.to.device": _to,
     "aten._to_copy.default": _to,
     "aten.where.self": _where,
     "aten.masked_fill.Scalar": _masked_fill,

@@ -100,7 +100,10 @@ def _nodes(nodes: Mapping[str, Json], findings: Findings) -> Iterator[Node]:
             continue
         meta = dict(meta) if isinstance(meta, Mapping) else {}
         title = meta.pop("title") if isinstance(meta.get("title"), str) else None
-        values = {k: _value(v, node_id, class_type, k, findings) for k, v in inputs.items()}
+        values = {
+            k: _value(v, node_id, class_type, k, findings) if type(v) is list or type(v) is dict else v
+            for k, v in inputs.items()
+        }
         yield Node(node_id, class_type, values, title, meta)
 
 
@@ -129,6 +132,8 @@ def link_of(value: list[Json]) -> Link | None:
     if len(value) != 2:
         return None
     node, slot = value
+    if type(node) is str and type(slot) is int and 0 <= slot < 2**31:  # what nearly every link looks like
+        return Link(node, slot)
     if isinstance(node, bool) or not isinstance(node, str | int) or isinstance(slot, bool):
         return None
     if not isinstance(slot, int) and not (isinstance(slot, float) and slot.is_integer()):

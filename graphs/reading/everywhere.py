@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from graphs.reading.fields import id_text, slot_index, slot_type
 from graphs.reading.findings import Findings
-from graphs.reading.ui_format import _id, _slot, slot_type
 from graphs.reading.ui_graph import UiGraph, UiLink
 
 Json = Any
@@ -15,8 +15,8 @@ Json = Any
 def add_everywhere_links(graph: UiGraph, entries: list[Mapping[str, Json]], findings: Findings) -> None:
     """Connect each input that a broadcast feeds and that has no link of its own."""
     for i, entry in enumerate(entries):
-        consumer, producer = _id(entry.get("downstream")), _id(entry.get("upstream"))
-        slot, out = _slot(entry.get("downstream_slot")), _slot(entry.get("upstream_slot"))
+        consumer, producer = id_text(entry.get("downstream")), id_text(entry.get("upstream"))
+        slot, out = slot_index(entry.get("downstream_slot")), slot_index(entry.get("upstream_slot"))
         node = graph.nodes.get(consumer or "")
         if node is None or producer not in graph.nodes or slot is None or out is None or slot >= len(node.inputs):
             findings.warn("dangling_link", "a broadcast link of extra.ue_links has no such ends", node_id=consumer)

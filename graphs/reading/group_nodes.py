@@ -14,9 +14,10 @@ from typing import Any
 
 from graphs.node import Input
 from graphs.reading import virtual_nodes
+from graphs.reading.fields import slot_index, slot_type
 from graphs.reading.findings import Findings, brief
-from graphs.reading.ui_format import _inputs, _slot, slot_type
-from graphs.reading.ui_graph import Definition, Document, UiGraph, UiInput, UiLink, UiNode
+from graphs.reading.ui_format import input_slots
+from graphs.reading.ui_graph import Definition, Document, UiGraph, UiLink, UiNode
 from graphs.reading.widgets import CONTROL_WORDS, SEEDS, by_listed_inputs, is_browser_widget, walk
 from graphs.schemas import Schemas
 
@@ -25,7 +26,7 @@ Json = Any
 
 @dataclass(slots=True)
 class Group:
-    """A group node's definition. fed: (inner index, input slot) that an inner link feeds -> (inner index, output slot)."""
+    """A group node's definition. fed: (inner index, input slot) -> (inner index, output slot) of its inner link."""
 
     name: str
     nodes: list[UiNode]
@@ -80,7 +81,7 @@ def _group(name: str, entry: Json, instance: UiNode, findings: Findings) -> Grou
     for link in links if isinstance(links, list) else ():
         if not isinstance(link, list) or len(link) < 4 or link[0] is None or link[2] is None:
             continue  # a link of the place where the group was made
-        source, out, target, slot = (_slot(v) for v in link[:4])
+        source, out, target, slot = (slot_index(v) for v in link[:4])
         if source is None or out is None or target is None or slot is None or max(source, target) >= len(inner):
             findings.problem(
                 "bad_link", f"a link of group node {name[:60]!r} cannot be read", node_id=instance.id, got=brief(link)
@@ -92,7 +93,7 @@ def _group(name: str, entry: Json, instance: UiNode, findings: Findings) -> Grou
     for item in external if isinstance(external, list) else ():
         if isinstance(item, list) and len(item) >= 2:
             node = item[0].get("index") if isinstance(item[0], Mapping) else item[0]
-            index, out = _slot(node), _slot(item[1])
+            index, out = slot_index(node), slot_index(item[1])
             if index is not None and out is not None:
                 group.external.add((index, out))
     return group
@@ -106,7 +107,7 @@ def _inner_node(entry: Mapping[str, Json], index: int, findings: Findings) -> Ui
         id=str(index),
         type=entry["type"],
         mode=mode if isinstance(mode, int) else 0,
-        inputs=list(_inputs(entry.get("inputs"), str(index), entry["type"], findings)),
+        inputs=list(input_slots(entry.get("inputs"), str(index), entry["type"], findings)),
         outputs=[(str(o.get("name", "")), slot_type(o.get("type"))) for o in listed if isinstance(o, Mapping)],
         values=entry.get("widgets_values"),
         properties=properties if isinstance(properties, Mapping) else {},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from graphs.errors import Problem, WorkflowError
@@ -23,35 +22,32 @@ def parse_json(data: bytes | str) -> Json:
     text = text.lstrip("\ufeff \t\r\n").rstrip(" \t\r\n\x00")
     if not text:
         raise _bad("the file is empty")
-    if _too_deep(text):
-        raise _bad(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise _bad(f"line {error.lineno}, column {error.colno}: {error.msg}", _hint(text)) from None
     except RecursionError:
         raise _bad(f"the JSON is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # an integer of thousands of digits
         raise _bad(str(error).partition(";")[0]) from None
+    if type(value) in (dict, list) and _too_deep(value):
+        raise _bad(f"the JSON is nested deeper than {MAX_DEPTH} levels")
+    return value
 
 
-def _too_deep(text: str) -> bool:
-    """Whether brackets outside strings nest deeper than MAX_DEPTH. A cheap test first: few files come near it."""
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for match in _BRACKET_OR_STRING.finditer(text):
-        c = match.group()[0]
-        if c in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif c in "]}":
-            depth -= 1
-    return False
-
-
-_BRACKET_OR_STRING = re.compile(r'[\[\]{}]|"(?:[^"\\]|\\.)*"', re.DOTALL)
+def _too_deep(value: Json) -> bool:
+    """Whether lists and objects nest deeper than MAX_DEPTH, level by level: no recursion on what a stranger wrote."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return False
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) is dict or type(child) is list
+        ]
+    return True
 
 
 def _decode(data: bytes) -> str:

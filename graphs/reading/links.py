@@ -32,16 +32,20 @@ class Resolver:
         self._setters = virtual_nodes.setters(flat.graph.nodes, findings)
 
     def source(self, consumer: UiNode, slot: UiInput) -> Link | Value | None:
-        """What feeds this input: a link to a node that stays, a primitive's value, or None (nothing, with a warning)."""
+        """What feeds this input: a link to a node that stays, a primitive's value, or None (with a warning)."""
         key, visited = slot.link, set[str]()
         while key is not None:
             if key in visited:
-                self._warn(consumer, slot, "link_loop", "the link runs in a circle through nodes that are resolved away")
+                self._warn(
+                    consumer, slot, "link_loop", "the link runs in a circle through nodes that are resolved away"
+                )
                 return None
             visited.add(key)
             link = self._flat.graph.links.get(key)
             if link is None:
-                self._warn(consumer, slot, "dangling_link", f"link {key[:40]} is not in the file; the input is left open")
+                self._warn(
+                    consumer, slot, "dangling_link", f"link {key[:40]} is not in the file; the input is left open"
+                )
                 return None
             end = (link.origin, link.slot)
             if end in self._flat.through:
@@ -50,7 +54,10 @@ class Resolver:
             origin = self._flat.graph.nodes.get(link.origin)
             if origin is None:
                 self._warn(
-                    consumer, slot, "dangling_link", f"the link comes from node {link.origin[:40]}, which is not in the file"
+                    consumer,
+                    slot,
+                    "dangling_link",
+                    f"the link comes from node {link.origin[:40]}, which is not in the file",
                 )
                 return None
             if origin.type not in virtual_nodes.VIRTUAL and origin.active:
@@ -82,7 +89,7 @@ class Resolver:
                 consumer,
                 slot,
                 "bypass_dropped",
-                f"its source, node {origin.id} ({origin.type}), is bypassed and has no input of type {slot.type} to hand on",
+                f"its source, node {origin.id} ({origin.type}), is bypassed and has no {slot.type} input to hand on",
             )
             return None
         return origin.inputs[chosen].link

@@ -59,7 +59,7 @@ def _replaced(
         if not dot or "." in widget:
             return pattern.group()
         source = _find(alias, ui_nodes)
-        value = nodes[source].inputs.get(widget) if source in nodes else None
+        value = nodes[source].inputs.get(widget) if source is not None and source in nodes else None
         if not isinstance(value, str | int | float):
             findings.warn(
                 "text_replacement",

@@ -1,4 +1,4 @@
-"""UI (litegraph) JSON, versions 0.4 and 1, -> Document. Untrusted input: every field is checked, all faults are listed."""
+"""UI (litegraph) JSON, versions 0.4 and 1, -> Document. Every field is checked, and all faults are listed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphs.reading.api_format import MAX_ID
+from graphs.reading.fields import id_text, mapping, slot_index, slot_type
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import Definition, Document, UiGraph, UiInput, UiLink, UiNode
 
@@ -26,7 +27,7 @@ def find_ui(obj: Json, depth: int = 4) -> Mapping[str, Json] | None:
 
 def parse_document(ui: Mapping[str, Json], findings: Findings) -> Document:
     """Normalise one UI file. Faults go to findings; what can be read is returned all the same."""
-    extra = _mapping(ui.get("extra"))
+    extra = mapping(ui.get("extra"))
     document = Document(graph=_graph(ui, "", findings))
     for entry in _definitions(ui, findings):
         document.definitions[entry.id] = entry
@@ -35,13 +36,7 @@ def parse_document(ui: Mapping[str, Json], findings: Findings) -> Document:
     ue_links = extra.get("ue_links")
     if isinstance(ue_links, list):
         document.everywhere = [link for link in ue_links if isinstance(link, Mapping)]
-    document.all_widgets_are_inputs = _since_1_16(extra.get("frontendVersion"))
     return document
-
-
-def _since_1_16(version: Json) -> bool:
-    parts = version.split(".")[:2] if isinstance(version, str) else []
-    return len(parts) == 2 and all(p.isdigit() for p in parts) and (int(parts[0]), int(parts[1])) >= (1, 16)
 
 
 def _definitions(ui: Mapping[str, Json], findings: Findings) -> Iterator[Definition]:
@@ -49,7 +44,7 @@ def _definitions(ui: Mapping[str, Json], findings: Findings) -> Iterator[Definit
     pending: list[Json] = [ui]
     count = 0
     while pending:
-        listed = _mapping(pending.pop().get("definitions")).get("subgraphs") or []
+        listed = mapping(pending.pop().get("definitions")).get("subgraphs") or []
         if not isinstance(listed, list):
             findings.problem("bad_subgraph", "definitions.subgraphs is no list", got=brief(listed))
             continue
@@ -58,7 +53,7 @@ def _definitions(ui: Mapping[str, Json], findings: Findings) -> Iterator[Definit
             if count > MAX_NODES:
                 findings.problem("too_large", f"the file has more than {MAX_NODES} subgraph definitions")
                 return
-            id = _id(entry.get("id")) if isinstance(entry, Mapping) else None
+            id = id_text(entry.get("id")) if isinstance(entry, Mapping) else None
             if id is None:
                 findings.problem("bad_subgraph", "a subgraph definition has no id", got=brief(entry))
                 continue
@@ -112,7 +107,7 @@ def _node(entry: Json, where: str, findings: Findings) -> UiNode | None:
     if not isinstance(entry, Mapping):
         findings.problem("bad_node", f"node {where} is no object", got=brief(entry))
         return None
-    id, type_ = _id(entry.get("id")), entry.get("type")
+    id, type_ = id_text(entry.get("id")), entry.get("type")
     if id is None:
         findings.problem("bad_node_id", f"node {where} has no usable id", got=brief(entry.get("id")))
         return None
@@ -127,28 +122,26 @@ def _node(entry: Json, where: str, findings: Findings) -> UiNode | None:
         id=id,
         type=type_,
         mode=mode if isinstance(mode, int) else 0,
-        inputs=list(_inputs(entry.get("inputs"), id, type_, findings)),
+        inputs=list(input_slots(entry.get("inputs"), id, type_, findings)),
         outputs=_ends(outputs),
         values=entry.get("widgets_values"),
         named=named if isinstance(named, Mapping) else None,
-        properties=_mapping(entry.get("properties")),
+        properties=mapping(entry.get("properties")),
         title=title if isinstance(title, str) else None,
     )
 
 
-def _inputs(listed: Json, node_id: str, class_type: str, findings: Findings) -> Iterator[UiInput]:
+def input_slots(listed: Json, node_id: str, class_type: str, findings: Findings) -> Iterator[UiInput]:
+    """The inputs of a node. One that cannot be read stays as an empty slot: slots are counted."""
     if isinstance(listed, Mapping):  # {"0": ..., "1": ...}, as some serialisers write arrays
         listed = list(listed.values())
     if listed is None:
         return
     if not isinstance(listed, list):
-        findings.problem(
-            "bad_node", "'inputs' is no list", node_id=node_id, class_type=class_type, got=brief(listed)
-        )
+        findings.problem("bad_node", "'inputs' is no list", node_id=node_id, class_type=class_type, got=brief(listed))
         return
     for slot in listed:
         if not isinstance(slot, Mapping):
-            # Slots are counted: one that cannot be read must not move the others.
             yield UiInput("", "*")
             continue
         widget = slot.get("widget")
@@ -157,17 +150,10 @@ def _inputs(listed: Json, node_id: str, class_type: str, findings: Findings) -> 
         yield UiInput(
             name=str(slot.get("name", "")),
             type=slot_type(slot.get("type")),
-            link=_id(slot.get("link")),
+            link=id_text(slot.get("link")),
             widget=name if isinstance(name, str) else None,
             label=label if isinstance(label, str) else None,
         )
-
-
-def slot_type(value: Json) -> str:
-    """A slot's type as text: a list of choices is a COMBO, a number (0, -1: any) or nothing is a wildcard."""
-    if isinstance(value, str):
-        return value or "*"
-    return "COMBO" if isinstance(value, list) else "*"
 
 
 def _add_link(graph: UiGraph, entry: Json, where: str, findings: Findings) -> None:
@@ -178,8 +164,8 @@ def _add_link(graph: UiGraph, entry: Json, where: str, findings: Findings) -> No
     else:
         findings.problem("bad_link", f"a link of {where or 'the workflow'} cannot be read", got=brief(entry))
         return
-    id, origin, target = _id(fields[0]), _id(fields[1]), _id(fields[3])
-    slot, target_slot = _slot(fields[2]), _slot(fields[4])
+    id, origin, target = id_text(fields[0]), id_text(fields[1]), id_text(fields[3])
+    slot, target_slot = slot_index(fields[2]), slot_index(fields[4])
     if id is None or origin is None or slot is None:
         findings.problem(
             "bad_link",
@@ -189,27 +175,6 @@ def _add_link(graph: UiGraph, entry: Json, where: str, findings: Findings) -> No
         )
         return
     # The target is only a hint: each node's inputs say which link they take.
-    graph.links[id] = UiLink(origin, slot, target or "", -1 if target_slot is None else target_slot, slot_type(fields[5]))
-
-
-def _slot(value: Json) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
-
-
-def _id(value: Json) -> str | None:
-    """Ids are numbers or texts; both become text. None for what is no id."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    if isinstance(value, int) and value.bit_length() <= 64:
-        return str(value)
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID else None
-
-
-def _mapping(value: Json) -> Mapping[str, Json]:
-    return value if isinstance(value, Mapping) else {}
+    graph.links[id] = UiLink(
+        origin, slot, target or "", -1 if target_slot is None else target_slot, slot_type(fields[5])
+    )

@@ -83,7 +83,6 @@ class Document:
     definitions: dict[str, Definition] = field(default_factory=dict)
     group_nodes: Mapping[str, Json] = field(default_factory=dict)
     everywhere: list[Mapping[str, Json]] = field(default_factory=list)
-    all_widgets_are_inputs: bool = False  # front ends since 1.16 list every widget as an input slot
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from graphs.reading.subgraphs import flatten
 from graphs.reading.text_replacement import replace_texts
 from graphs.reading.ui_format import find_ui, parse_document
 from graphs.reading.ui_graph import MUTED, UiNode
-from graphs.reading.widgets import widget_values
+from graphs.reading.widgets import has_names, widget_values
 from graphs.schemas import Schemas, builtin
 
 Json = Any
@@ -60,9 +60,10 @@ def parse_ui(obj: Json, schemas: Schemas | None = None, *, options: ReadOptions 
     add_everywhere_links(flat.graph, document.everywhere, findings)
     findings.raise_problems()
     resolver = Resolver(flat, findings)
+    sources = {link.origin for link in flat.graph.links.values()}
     nodes = {}
     for node in flat.graph.nodes.values():
-        if _stays(node, findings):
+        if _stays(node, schemas, sources, findings):
             nodes[node.id] = _node(node, schemas, resolver, findings)
     findings.raise_problems()
     nodes = {node_id: _without_dead_links(node, nodes, findings) for node_id, node in nodes.items()}
@@ -78,12 +79,28 @@ def _place(node: Node) -> tuple[bool, int]:
     return (False, int(node.id)) if number else (True, 0)
 
 
-def _stays(node: UiNode, findings: Findings) -> bool:
+def _stays(node: UiNode, schemas: Schemas, sources: set[str], findings: Findings) -> bool:
     if node.type in virtual_nodes.VIRTUAL:
         findings.dissolve(node.id, node.type, virtual_nodes.reason(node))
         return False
     if not node.active:
         findings.dissolve(node.id, node.type, "muted" if node.mode == MUTED else "bypassed")
+        return False
+    if (
+        schemas.lookup(node.type) is None
+        and node.id not in sources
+        and all(slot.link is None for slot in node.inputs)
+        and not has_names(node)
+    ):
+        # Mostly labels and panels of extensions. A server's own node would stand there as well, so it is said.
+        findings.dissolve(node.id, node.type, "unknown class without any link")
+        findings.warn(
+            "missing_node_type",
+            "the class is unknown and nothing is linked to it, so it was left out",
+            node_id=node.id,
+            class_type=node.type,
+            hint="give its schema with --object-info FILE to keep it",
+        )
         return False
     return True
 
@@ -110,4 +127,6 @@ def _without_dead_links(node: Node, nodes: Mapping[str, Node], findings: Finding
         return node
     for name in dead:
         findings.warn("dangling_link", "its source is not in the graph", node_id=node.id, input_name=name)
-    return Node(node.id, node.class_type, {k: v for k, v in node.inputs.items() if k not in dead}, node.title, node.meta)
+    return Node(
+        node.id, node.class_type, {k: v for k, v in node.inputs.items() if k not in dead}, node.title, node.meta
+    )

@@ -79,6 +79,13 @@ def widget_values(node: UiNode, schema: NodeDef | None, findings: Findings) -> d
     return _by_schema(node, schema, values, findings)
 
 
+def has_names(node: UiNode) -> bool:
+    """Whether the file itself names the widget values of the node, so that no schema is needed."""
+    if node.named is not None or not isinstance(node.values, list):
+        return True
+    return by_listed_inputs(node, node.values) is not None
+
+
 def _named(values: Mapping[str, Json], node: UiNode, schema: NodeDef | None) -> dict[str, Json]:
     """Values that the file names itself. With a schema only its inputs: browser widgets are named there too."""
     if schema is None:
@@ -255,8 +262,10 @@ def by_listed_inputs(node: UiNode, values: Sequence[Json]) -> dict[str, Json] | 
 
 def _without_schema(node: UiNode, values: list[Json], findings: Findings) -> dict[str, Json] | None:
     named = by_listed_inputs(node, values)
-    if named is None and all(v in _TRIVIAL for v in values if isinstance(v, str | None)) and not any(
-        not isinstance(v, str | None) for v in values
+    if (
+        named is None
+        and all(v in _TRIVIAL for v in values if isinstance(v, str | None))
+        and not any(not isinstance(v, str | None) for v in values)
     ):
         named = {}
     if named is None:

@@ -46,6 +46,7 @@ class EagerModule:
 class EagerBackend:
     name = "eager"
     form = "exported-program"
+    profiled = False
 
     def available(self) -> Availability:
         return Availability(True, True, torch.__version__, "torch on CPU, float32")

@@ -57,6 +57,7 @@ def _size(dim: int | str, sizes: Mapping[str, int]) -> int:
 class NullBackend:
     name = "null"
     form = "onnx"
+    profiled = False
 
     def available(self) -> Availability:
         return Availability(True, True, _VERSION, "runs nothing")

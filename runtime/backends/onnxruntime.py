@@ -52,6 +52,7 @@ class OrtModule:
 class OnnxRuntimeBackend:
     name = "onnxruntime"
     form = "onnx-ort"
+    profiled = False
 
     def available(self) -> Availability:
         return Availability(True, True, ort.__version__, f"CPU, {platform.machine()}")

@@ -94,8 +94,8 @@ def sample(
 
     positive, negative: (1, T, C) float32, one per entry; entry options in attrs["positive"] and attrs["negative"] (see
     runtime.sampling.entries). attrs["guidance"]: "joint" evaluates both sides in one call, "separate" (the default)
-    does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core, and the
-    role "unet_time" embeds the timesteps that samplers visit off the schedule."""
+    does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core,
+    and the role "unet_time" embeds the timesteps that samplers visit off the schedule."""
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
         return latent

@@ -8,7 +8,8 @@ through a midpoint sees noise that adds up.
 
 Source: Kidger et al. 2021, "Efficient and Accurate Gradients for Neural SDEs", arXiv 2105.13493, section 4 (the
 Brownian interval), in the dyadic form and with the seeding of the torchsde library (Apache-2.0), whose numbers this
-reproduces: times are rounded to 6 decimals, nodes split at their rounded middle, and seeds are words of numpy's SeedSequence.
+reproduces: times are rounded to 6 decimals, nodes split at their rounded middle, and seeds are words of numpy's
+SeedSequence.
 """
 
 from __future__ import annotations

@@ -170,7 +170,9 @@ def _size(area: Area) -> int:
 
 
 def fit_areas(entries: Sequence[Entry], size: tuple[int, int]) -> tuple[Entry, ...]:
-    """Areas cut off at the lower and right edges of the latent; one that covers it all is none. Raises RunError for one that lies outside."""
+    """Areas cut off at the lower and right edges of the latent; one that covers it all is none.
+
+    Raises RunError for one that lies outside."""
     fitted = []
     for entry in entries:
         if entry.area is not None:

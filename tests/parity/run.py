@@ -22,6 +22,7 @@ from comfyc.running import compiled, open_plan, run_once
 from graphs.errors import ComfycError
 from tests.parity.cases import INPUTS, Case, all_cases
 from tests.parity.comparison import Distance, compare
+from tests.parity.kept_modules import kept_modules
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
@@ -46,7 +47,7 @@ def run_case(case: Case, backend: str, models: Path) -> Result:
             chosen = {"backend": backend, "precision": "fp32", "compat": case.compat}
             plan = compiled(case.workflow, Path(scratch) / "plan", [models], **chosen)
             ready = time.perf_counter()
-            with open_plan(plan, (), [models], INPUTS) as opened:
+            with open_plan(plan, (), [models], INPUTS, kept_modules) as opened:
                 files = run_once(opened, Path(scratch) / "output").files
             finished = time.perf_counter()
             latents = [Path(f.path) for f in files if f.kind == "latents"]

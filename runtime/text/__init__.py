@@ -1,0 +1,1 @@
+"""From a text prompt to token chunks: prompt syntax, CLIP's byte pair encoding, textual inversion vectors."""

@@ -1,0 +1,93 @@
+"""Textual inversion: files that hold vectors to be put in place of tokens. Files are untrusted."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from graphs.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".pt", ".bin")
+MAX_FILE_BYTES = 256 * 2**20  # the largest published ones hold some hundred vectors: well below a megabyte
+
+
+def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
+    """The file of a name as a prompt writes it, with or without its suffix; None where there is none.
+
+    embeddings: name relative to the folder -> path; the names may lack the suffix.
+    """
+    name = name.replace("\\", "/")
+    for candidate in (name, *(name + suffix for suffix in SUFFIXES)):
+        if candidate in embeddings:
+            return Path(embeddings[candidate])
+    stem, dot, suffix = name.rpartition(".")
+    if dot + suffix in SUFFIXES and stem in embeddings:
+        path = Path(embeddings[stem]).with_suffix(dot + suffix)
+        return path if path.is_file() else None
+    return None
+
+
+def load_embedding(path: Path, width: int) -> Tensor:
+    """The vectors of a textual inversion file: (n, W) float32, W being what the file has (of several, `width`).
+
+    Layouts: {"string_to_param": {any: vectors}} (training web UIs), {"clip_l": vectors, "clip_g": ...} (SDXL, the part
+    for this encoder), a list of dicts, or vectors under any one name ("emb_params", "*", a diffusers token).
+    Raises CheckpointError for a damaged file or one without vectors.
+    """
+    content = _read(path)
+    vectors = _vectors(content, width)
+    if vectors is None or vectors.dim() not in (1, 2) or vectors.numel() == 0 or not vectors.is_floating_point():
+        raise CheckpointError(
+            "the textual inversion file holds no vectors",
+            where=str(path),
+            expected="a tensor (vectors, width)",
+            got="nothing of the kind" if vectors is None else f"{vectors.dtype} {tuple(vectors.shape)}",
+            hint="fetch it again, or take the embedding out of the prompt",
+        )
+    return vectors.detach().reshape(-1, vectors.shape[-1]).to(torch.float32)
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes are too many for a textual inversion")
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, _safetensors_error()) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            "the textual inversion file cannot be read", where=str(path), got=reason, hint="fetch it again"
+        ) from None
+
+
+def _safetensors_error() -> type[Exception]:
+    from safetensors import SafetensorError
+
+    found: type[Exception] = SafetensorError
+    return found
+
+
+def _vectors(content: Any, width: int) -> Tensor | None:
+    if isinstance(content, Tensor):
+        return content
+    if isinstance(content, list):
+        tensors = [t for item in content if isinstance(item, dict) for t in item.values() if isinstance(t, Tensor)]
+        fitting = [t.reshape(-1, t.shape[-1]) for t in tensors if t.dim() and t.shape[-1] == width]
+        return torch.cat(fitting) if fitting else None
+    if not isinstance(content, dict):
+        return None
+    if isinstance(content.get("string_to_param"), dict):
+        content = content["string_to_param"]
+    elif isinstance(content.get("clip_l"), Tensor):
+        return content["clip_l"]  # type: ignore[no-any-return]
+    return next((t for t in content.values() if isinstance(t, Tensor)), None)

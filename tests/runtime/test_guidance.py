@@ -1,0 +1,199 @@
+"""Guidance over conditioning entries: which calls are made, and how predictions blend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphs.errors import RunError
+from runtime.sampling.entries import Area, Entry, add_twins, fit_areas, make_entries, weight
+from runtime.sampling.guidance import Guidance
+from tests.runtime.sampling_fixtures import sd15
+
+SIZE = (16, 24)
+SIGMA = torch.tensor(2.0)
+
+
+class RecordingNetwork:
+    """eps = mean of the text, the same everywhere: denoised = x - sigma * text."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[tuple[int, ...], list[float], int]] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        texts = cond.mean(dim=(1, 2))
+        self.calls.append((tuple(x.shape), texts.tolist(), cond.shape[1]))
+        return texts.reshape(-1, 1, 1, 1).expand(x.shape).clone()
+
+
+def text(value: float, length: int = 77) -> Tensor:
+    return torch.full((1, length, 3), value)
+
+
+def entry(value: float, length: int = 77, **options: Any) -> Entry:
+    return Entry(text(value, length), **options)
+
+
+def latent(batch: int = 1) -> Tensor:
+    return torch.zeros(batch, 4, *SIZE)
+
+
+def guide(
+    positive: list[Entry], negative: list[Entry], cfg: float = 7.0, **options: Any
+) -> tuple[RecordingNetwork, Guidance]:
+    network = RecordingNetwork()
+    return network, Guidance(network, sd15(), positive, negative, cfg, **options)
+
+
+def test_joint_guidance_is_one_call_negative_first() -> None:
+    network, denoise = guide([entry(1.0)], [entry(0.5)])
+    prediction = denoise(latent(2), SIGMA)
+    assert network.calls == [((4, 4, *SIZE), [0.5, 0.5, 1.0, 1.0], 77)]
+    torch.testing.assert_close(prediction.denoised, torch.full_like(latent(2), -2.0 * (0.5 + 7.0 * 0.5)))
+    torch.testing.assert_close(prediction.uncond, torch.full_like(latent(2), -1.0))
+
+
+def test_separate_guidance_is_a_call_each_with_the_same_result() -> None:
+    network, denoise = guide([entry(1.0)], [entry(0.5)], joint=False)
+    separate = denoise(latent(2), SIGMA)
+    assert [call[0] for call in network.calls] == [(2, 4, *SIZE)] * 2
+    joint = guide([entry(1.0)], [entry(0.5)])[1](latent(2), SIGMA)
+    assert torch.equal(separate.denoised, joint.denoised)
+
+
+@pytest.mark.parametrize(
+    ("cfg", "calls"), [(1.0, [1.0]), (1.0 + 1e-10, [1.0]), (1.0001, [0.5, 1.0]), (0.0, [0.5, 1.0])]
+)
+def test_cfg_one_skips_the_negative_side(cfg: float, calls: list[float]) -> None:
+    network, denoise = guide([entry(1.0)], [entry(0.5)], cfg)
+    denoise(latent(), SIGMA)
+    assert network.calls[0][1] == calls
+
+
+def test_a_sampler_that_needs_uncond_gets_it_at_cfg_one() -> None:
+    network, denoise = guide([entry(1.0)], [entry(0.5)], 1.0, needs_uncond=True)
+    prediction = denoise(latent(), SIGMA)
+    assert len(network.calls[0][1]) == 2
+    torch.testing.assert_close(prediction.denoised, torch.full_like(latent(), -2.0))
+    torch.testing.assert_close(prediction.unguided, torch.full_like(latent(), -1.0))
+
+
+@pytest.mark.parametrize(("lengths", "joined"), [((77, 77), 77), ((154, 77), 154), ((77, 308), 308), ((154, 231), 462)])
+def test_texts_of_different_length_are_repeated_to_a_common_one(lengths: tuple[int, int], joined: int) -> None:
+    network, denoise = guide([entry(1.0, lengths[0])], [entry(0.5, lengths[1])])
+    denoise(latent(), SIGMA)
+    assert [call[2] for call in network.calls] == [joined]
+
+
+@pytest.mark.parametrize("lengths", [(77, 385), (85, 77), (308, 385)])
+def test_texts_that_would_repeat_more_than_four_times_stay_apart(lengths: tuple[int, int]) -> None:
+    network, denoise = guide([entry(1.0, lengths[0])], [entry(0.5, lengths[1])])
+    denoise(latent(), SIGMA)
+    assert sorted(call[2] for call in network.calls) == sorted(lengths)
+
+
+def test_two_entries_without_areas_are_averaged_by_strength() -> None:
+    _, denoise = guide([entry(1.0, strength=3.0), entry(2.0)], [entry(0.0)], 1.0)
+    torch.testing.assert_close(denoise(latent(), SIGMA).denoised, torch.full_like(latent(), -2.0 * (3 * 1 + 2) / 4))
+
+
+def test_an_area_counts_only_there_and_only_there_is_evaluated() -> None:
+    network, denoise = guide([entry(1.0), entry(5.0, area=Area(16, 8, 0, 16), strength=1e6)], [entry(0.0)], 1.0)
+    denoised = denoise(latent(), SIGMA).denoised
+    assert sorted(call[0] for call in network.calls) == [(1, 4, 16, 8), (1, 4, 16, 24)]
+    torch.testing.assert_close(denoised[..., :16], torch.full((1, 4, 16, 16), -2.0))
+    torch.testing.assert_close(denoised[..., 18:], torch.full((1, 4, 16, 6), -10.0), rtol=1e-4, atol=0)
+
+
+def test_areas_of_one_size_share_a_call() -> None:
+    halves = [entry(1.0, area=Area(16, 12, 0, 0)), entry(2.0, area=Area(16, 12, 0, 12))]
+    network, denoise = guide(halves, [entry(0.0)], 1.0)
+    denoise(latent(), SIGMA)
+    assert [call[0] for call in network.calls] == [(2, 4, 16, 12)]
+
+
+def test_where_nothing_counts_the_prediction_is_zero() -> None:
+    _, denoise = guide([entry(1.0, area=Area(8, 8, 0, 0))], [entry(0.0)], 1.0)
+    denoised = denoise(latent() + 1, SIGMA).denoised
+    assert torch.equal(denoised[..., 8:, :], torch.zeros(1, 4, 8, 24))
+    assert (denoised[..., :8, :8] == -1.0).all()
+
+
+def test_an_entry_counts_in_its_part_of_the_schedule() -> None:
+    network, denoise = guide([entry(1.0, low=1.0), entry(2.0, high=1.0)], [entry(0.0)], 1.0)
+    for sigma in (5.0, 1.0, 0.5):
+        denoise(latent(), torch.tensor(sigma))
+    assert [sorted(call[1]) for call in network.calls] == [[1.0], [1.0, 2.0], [2.0]]
+
+
+def test_inner_edges_of_an_area_fade_over_eight_units_or_a_quarter() -> None:
+    mult = weight(entry(1.0, area=Area(16, 12, 0, 12)), latent())[0, 0]
+    assert mult.shape == (16, 12)
+    torch.testing.assert_close(mult[0], torch.tensor([1 / 3, 2 / 3, *[1.0] * 10]))
+    assert (mult == mult[0]).all(), "the upper, lower and right edges lie on the edge of the latent"
+
+
+def test_a_mask_weighs_without_fading() -> None:
+    mask = torch.linspace(0, 1, 24).expand(1, 16, 24)
+    mult = weight(entry(1.0, mask=mask, strength=0.5, area=Area(16, 12, 0, 12)), latent(2))
+    torch.testing.assert_close(mult[1, 3], 0.5 * mask[0, :, 12:])
+
+
+def options_of(option: dict[str, Any], masks: list[Tensor] | None = None) -> Entry:
+    (made,) = make_entries([text(1.0)], [option], masks or [], SIZE, sd15())
+    return made
+
+
+def test_options_become_entries() -> None:
+    made = options_of({"area": ["percentage", 0.5, 0.25, 0.5, 0.75], "strength": 0.4, "start_percent": 0.5})
+    assert made.area == Area(8, 6, 8, 18)
+    assert made.strength == 0.4
+    assert made.high == pytest.approx(1.6155803203582764)
+    assert made.low is None
+
+
+def test_a_mask_is_fitted_to_the_latent_and_can_bound_the_area() -> None:
+    mask = torch.zeros(1, 128, 192)
+    mask[:, 40:80, 80:96] = 1.0
+    made = options_of({"mask": 0, "mask_strength": 0.5, "set_area_to_bounds": True}, [mask])
+    assert made.area == Area(8, 8, 5, 10)
+    assert made.mask is not None
+    assert made.mask.shape == (1, 16, 24)
+    assert made.mask.max() == 0.5
+    empty = options_of({"mask": 0, "set_area_to_bounds": True}, [torch.zeros(1, 16, 24)])
+    assert empty.area == Area(8, 8, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [({"control": 1}, "unknown conditioning options control"), ({"mask": 1}, "names a mask")],
+)
+def test_options_that_are_not_known_are_refused(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        options_of(option)
+
+
+def test_areas_are_cut_at_the_edge_and_refused_outside() -> None:
+    (fitted,) = fit_areas([entry(1.0, area=Area(16, 20, 0, 10))], SIZE)
+    assert fitted.area == Area(16, 14, 0, 10)
+    (whole,) = fit_areas([entry(1.0, area=Area(99, 99, 0, 0))], SIZE)
+    assert whole.plain
+    with pytest.raises(RunError, match="lies outside"):
+        fit_areas([entry(1.0, area=Area(8, 8, 16, 0))], SIZE)
+
+
+def test_each_area_gets_a_twin_on_the_other_side() -> None:
+    area = Area(16, 12, 0, 0)
+    positive = [entry(1.0), entry(2.0, area=area, strength=0.7)]
+    twins = add_twins([entry(0.5)], positive)
+    assert [(float(t.cond.mean()), t.area, t.strength) for t in twins] == [(0.5, None, 1.0), (0.5, area, 0.7)]
+    assert len(add_twins(positive, twins)) == 2, "both sides have it now"
+
+
+def test_a_twin_takes_the_text_of_the_smallest_area_around_it() -> None:
+    here = [entry(1.0), entry(2.0, area=Area(16, 16, 0, 0)), entry(3.0, area=Area(12, 12, 0, 0))]
+    twins = add_twins(here, [entry(9.0, area=Area(8, 8, 2, 2)), entry(9.0, area=Area(16, 8, 0, 16))])
+    assert [float(t.cond.mean()) for t in twins[3:]] == [3.0, 1.0]
