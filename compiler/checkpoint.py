@@ -50,7 +50,7 @@ _PART_KINDS = {"unet": ("unet",), "vae": ("vae_decoder", "vae_encoder"), "clip":
 _MATRIX = re.compile(r"(encoder|decoder)\.mid\.attn_1\.(q|k|v|proj_out)\.weight$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """An open model file with its parts found. names: part -> key inside the part -> key in the file."""
 
@@ -106,6 +106,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return _open(path, stat.st_size, stat.st_mtime_ns)
 
 
+@lru_cache(maxsize=16)
 def detect(checkpoint: Checkpoint) -> Architecture:
     """The architecture from keys and shapes.
 
