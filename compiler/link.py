@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compiler.checkpoint import open_checkpoint, unused_keys
 from compiler.export import Exported, Initializer, emit, trace
-from compiler.lora import flattened, merged, recipe_hash
+from compiler.lora import merged, recipe_hash
 from compiler.resolve import FindFile, ResolvedNetwork, resolve_network
 from compiler.weights import materialise
 from graphs.plan import EngineRef, NetworkBinding, Profile

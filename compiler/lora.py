@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from compiler.checkpoint import Checkpoint, detect, list_some, open_checkpoint
+from compiler.file_hash import content_hash
 from compiler.lora_kinds import Change, Group, changes_of, role_of
 from compiler.lora_names import side_of, text_aliases, unet_aliases
-from compiler.model_file import ModelTensors, content_hash, open_model_file
+from compiler.model_file import ModelTensors, open_model_file
 from graphs.errors import CheckpointError
 from graphs.program import LoraUse, ModelFile, WeightRecipe
 

@@ -154,7 +154,7 @@ def _oft(group: Group, weight: Tensor) -> Tensor:
     if 0.0 < bound < norm:
         skew = skew * (bound / norm)
     one = torch.eye(blocks.shape[1])
-    turn = (one + skew) @ torch.linalg.inv(one - skew) - one
+    turn: Tensor = (one + skew) @ torch.linalg.inv(one - skew) - one
     rows = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
     return torch.einsum("knm,knx->kmx", turn, rows).reshape(weight.shape)
 
@@ -175,7 +175,8 @@ def _dora(inner: Change) -> Change:
             norm = changed.transpose(0, 1).flatten(1).norm(dim=1).reshape(1, -1, *(1,) * (weight.dim() - 2))
         norm = norm + torch.finfo(torch.float32).eps
         shape = [*scale.shape, *(1,) * (weight.dim() - scale.dim())]
-        return changed * (scale.reshape(shape) / norm) - weight
+        turned: Tensor = changed * (scale.reshape(shape) / norm) - weight
+        return turned
 
     return change
 
