@@ -114,7 +114,7 @@ def sample(
         mask = fit_mask(latent.noise_mask.to(context.device), start.shape)
         denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device))
     x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
-    running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat))
+    running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat), model)
     result = drive(running, denoise, StepProgress(sigmas, context.progress))
     return replace(latent, samples=result / scale)
 
