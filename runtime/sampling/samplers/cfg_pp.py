@@ -50,6 +50,8 @@ def dpmpp_2m_cfg_pp(x: Tensor, sigmas: Tensor) -> Sampler:
 
 
 def dpmpp_2s_ancestral_cfg_pp(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+    """The second stage moves from the guided prediction at the start to the unconditional one in the middle, as ComfyUI
+    is observed to do; without guidance it is therefore not quite dpmpp_2s_ancestral."""
     for sigma, sigma_next in pairwise(sigmas):
         prediction = yield x, sigma
         denoised = prediction.denoised
@@ -59,9 +61,8 @@ def dpmpp_2s_ancestral_cfg_pp(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sa
             continue
         t, h = log_snr(sigma), log_snr(down) - log_snr(sigma)
         middle = from_log_snr(t + 0.5 * h)
-        shifted = x + (denoised - prediction.unguided)
-        halfway = (middle / sigma) * shifted - (-h * 0.5).expm1() * denoised
-        denoised = (yield halfway, middle).denoised
-        x = (down / sigma) * shifted - (-h).expm1() * denoised
+        halfway = (middle / sigma) * (x + (denoised - prediction.unguided)) - (-h * 0.5).expm1() * denoised
+        inner = yield halfway, middle
+        x = (down / sigma) * (x + (denoised - inner.unguided)) - (-h).expm1() * inner.denoised
         x = x + noise(sigma, sigma_next) * up
     return x

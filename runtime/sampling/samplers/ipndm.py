@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runtime.sampling.sampler import slope
-from runtime.sampling.samplers.lms import adams_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +43,8 @@ def ipndm(x: Tensor, sigmas: Tensor) -> Sampler:
 
 def ipndm_v(x: Tensor, sigmas: Tensor) -> Sampler:
     def weights(times: list[float], i: int, order: int) -> list[float]:
-        return adams_weights([times[i - k] for k in range(order)], times[i], times[i + 1])
+        steps = [times[i + 1 - k] - times[i - k] for k in range(order)]
+        return [steps[0] * w for w in _uneven_weights(steps)]
 
     return (yield from _adams(x, sigmas, 4, weights))
 
@@ -69,6 +69,36 @@ def _adams(x: Tensor, sigmas: Tensor, most: int, weights: Callable[[list[float],
         for weight, d in zip(weights(times, i, len(slopes)), slopes, strict=True):
             x = x + weight * d
     return x
+
+
+def _uneven_weights(steps: list[float]) -> list[float]:
+    """The weights of iPNDM-v, newest slope first, from the coming step and the ones before it.
+
+    They are meant as variable-step Adams-Bashforth in differences of slopes, and are kept as diff-sampler has them, for
+    pictures depend on it: from order 3 on they differ from the derivation (lms has that), on even steps from order 4.
+    """
+    if len(steps) == 1:
+        return [1.0]
+    h, h1, *older = steps
+    weights = [1 + h / h1 / 2, -h / h1 / 2]
+    if not older:
+        return weights
+    h2, *older = older
+    ratio = h1 / h2
+    second = (1 - h / (3 * (h + h1)) * (h * (h + h1)) / (h1 * (h1 + h2))) / 2
+    weights = [weights[0] + second, weights[1] - (1 + ratio) * second, ratio * second]
+    if not older:
+        return weights
+    (h3,) = older
+    reach = (h * (h + h1) * (h + h1 + h2)) / (h1 * (h1 + h2) * (h1 + h2 + h3))
+    third = ((1 - h / (3 * (h + h1))) / 2 + (1 - h / (2 * (h + h1))) * h / (6 * (h + h1 + h2))) * reach
+    q = h1 * (h1 + h2) / (h2 * (h2 + h3))
+    return [
+        weights[0] + third,
+        weights[1] - (1 + ratio + q) * third,
+        weights[2] + (ratio + q * (1 + h2 / h3)) * third,
+        -q * ratio * third,
+    ]
 
 
 def _deis_weights(sigmas: list[float]) -> list[float]:
