@@ -18,8 +18,11 @@ The message answers: where, what, expected and got, what to do. Anything that is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+Json = Any  # a JSON value
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Problem:
 
     type: ComfyUI's error type ("required_input_missing", "value_not_in_list", "return_type_mismatch",
     "missing_node_type", ...) or one of ours ("cycle", "ambiguous_widgets", "bad_json").
+    severity: "error"; "warning" is reported and does not stop a compile; "info" is for those who ask (-v).
+    details, extra_info, dependent_outputs: the rest of the server's answer (see compiler.server_errors).
     """
 
     type: str
@@ -38,7 +43,10 @@ class Problem:
     expected: str | None = None
     got: str | None = None
     hint: str | None = None
-    severity: str = "error"  # or "warning": reported, does not stop a compile
+    severity: str = "error"
+    details: str | None = None
+    extra_info: Mapping[str, Json] = field(default_factory=dict, hash=False, repr=False)
+    dependent_outputs: tuple[str, ...] = ()  # the output nodes that cannot run because of it
 
     def __str__(self) -> str:
         where = ""

@@ -21,7 +21,8 @@ from types import MappingProxyType
 class OpSpec:
     """pure: no effect besides its outputs, equal inputs give equal outputs (prune and dedupe rely on it).
 
-    foldable: pure and worth computing at compile time when it depends on constants and defaults only."""
+    foldable: pure and worth computing at compile time when it depends on constants and defaults only.
+    optional, optional_networks: inputs and roles that a step may lack."""
 
     name: str
     inputs: tuple[str, ...]
@@ -30,6 +31,7 @@ class OpSpec:
     pure: bool = True
     foldable: bool = False
     optional: tuple[str, ...] = ()
+    optional_networks: tuple[str, ...] = ()
 
 
 _OPS = (
@@ -42,11 +44,11 @@ _OPS = (
     OpSpec("scale_latent", ("latent", "method", "factor"), ("latent",)),
     # sampling
     OpSpec("make_sigmas", ("steps", "scheduler", "denoise", "sampler_name"), ("sigmas",), foldable=True,
-           optional=("start_at_step", "end_at_step", "force_full_denoise")),
+           optional=("start_at_step", "end_at_step", "return_with_leftover_noise")),
     OpSpec("embed_time", ("sigmas",), ("time",), ("unet_time",), foldable=True),
     OpSpec("make_noise", ("latent", "seed"), ("noise",), optional=("add_noise",)),
     OpSpec("sample", ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name", "positive", "negative"), ("latent",),
-           ("unet",), optional=("positive_context", "negative_context", "time")),
+           ("unet",), optional=("positive_context", "negative_context", "time"), optional_networks=("unet_time",)),
     # pictures
     OpSpec("decode_latent", ("latent",), ("image",), ("vae_decoder",)),
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),

@@ -168,7 +168,8 @@ class Step:
     inputs: by name, an operand or a tuple of operands. attrs: JSON fixed at compile time. outputs: names that
     Ref may mention, one per output of the op. networks: role -> NetworkUse.id. nodes: the workflow nodes it stands for.
     frees: refs dead after this step (written by the schedule pass). folded: output name -> key in
-    constants.safetensors, valid while every parameter in folded_when has its default (written by the fold pass).
+    constants.safetensors, valid while every parameter in folded_when has its default (written by the fold pass); an output
+    that is not in it is then None, or nobody needs it.
     """
 
     id: str

@@ -77,6 +77,7 @@ class Module(Protocol):
 class Backend(Protocol):
     name: str
     form: str  # the NetworkModel.graph form it builds from
+    profiled: bool  # whether an engine is bound to the sizes of its EngineSpec.profile
 
     def available(self) -> Availability: ...
 

@@ -1,0 +1,47 @@
+"""Where each op of graphs.ops lives. Modules are imported on first use, so that a plan pays only for what it runs.
+
+An op is called as function(context, **inputs), the inputs named as in its OpSpec, absent optional ones left out; an
+input that the workflow gives as a list arrives as a tuple. It returns its output, or a tuple where it has several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+Op = Callable[..., Any]
+
+OPS_TABLE: Mapping[str, str] = MappingProxyType(
+    {
+        "encode_text": "runtime.ops.text:encode_text",
+        "project_context": "runtime.ops.sample:project_context",
+        "empty_latent": "runtime.ops.latent:empty_latent",
+        "resize_latent": "runtime.ops.latent:resize_latent",
+        "scale_latent": "runtime.ops.latent:scale_latent",
+        "make_sigmas": "runtime.ops.sample:make_sigmas",
+        "embed_time": "runtime.ops.sample:embed_time",
+        "make_noise": "runtime.ops.sample:make_noise",
+        "sample": "runtime.ops.sample:sample",
+        "decode_latent": "runtime.ops.latent:decode_latent",
+        "decode_latent_u8": "runtime.ops.latent:decode_latent_u8",
+        "encode_image": "runtime.ops.latent:encode_image",
+        "image_to_u8": "runtime.ops.image:image_to_u8",
+        "resize_image": "runtime.ops.image:resize_image",
+        "scale_image": "runtime.ops.image:scale_image",
+        "load_image": "runtime.ops.image:load_image",
+        "load_latent": "runtime.ops.files:load_latent",
+        "save_image": "runtime.ops.files:save_image",
+        "preview_image": "runtime.ops.files:preview_image",
+        "save_latent": "runtime.ops.files:save_latent",
+        "identity": "runtime.ops.plumbing:identity",
+    }
+)
+
+
+def op_function(name: str) -> Op:
+    """The function of an op. Raises KeyError for an op that does not exist."""
+    module, _, function = OPS_TABLE[name].partition(":")
+    found: Op = getattr(import_module(module), function)
+    return found

@@ -41,15 +41,16 @@ def make_sigmas(
     sampler_name: str,
     start_at_step: int | None = None,
     end_at_step: int | None = None,
-    force_full_denoise: bool = False,
+    return_with_leftover_noise: str = "enable",
 ) -> Tensor:
     """sigmas: (n+1,) float32 on the host; empty where nothing is to be sampled.
 
-    The last three are KSamplerAdvanced's; force_full_denoise is its return_with_leftover_noise turned off."""
+    The last three are KSamplerAdvanced's: with return_with_leftover_noise "disable" the schedule ends in 0 wherever
+    end_at_step cuts it."""
     sampler(sampler_name)
     model = model_sampling(context.attrs["model"])
     sigmas = ksampler_sigmas(model, scheduler, int(steps), float(denoise), sampler_name)
-    return step_range(sigmas, start_at_step, end_at_step, force_full_denoise)
+    return step_range(sigmas, start_at_step, end_at_step, return_with_leftover_noise == "disable")
 
 
 def make_noise(context: OpContext, latent: Latent, seed: int, add_noise: str | bool = True) -> Tensor:

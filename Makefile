@@ -1,0 +1,55 @@
+# `make` lists the targets. Every target sets up .venv by itself when needed (see .ci/set-up).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types imports unit slow parity gpu-build-check bench wheel clean
+
+VENV ?= .venv
+export VENV
+PY := $(VENV)/bin/python
+# where `make parity` keeps the 2 GB checkpoint it generates: outside the repository
+PARITY_MODELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/comfyc/parity-models
+PARITY_BACKENDS ?= eager onnxruntime
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
+
+setup: ## make .venv and install everything
+	@.ci/set-up
+
+demo: setup ## compile and run a workflow on a small synthetic checkpoint
+	@$(VENV)/bin/comfyc demo
+
+test: setup lint types imports unit ## lint, types, import directions and all fast tests
+
+lint: setup ## ruff
+	@$(PY) -m ruff check .
+
+types: setup ## mypy, strict
+	@$(PY) -m mypy
+
+imports: setup ## the packages import one way only
+	@$(VENV)/bin/lint-imports
+
+unit: setup
+	@$(PY) -m pytest -m "not slow and not parity and not gpu"
+
+slow: setup ## the tests that take minutes
+	@$(PY) -m pytest -m "slow and not parity and not gpu"
+
+parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 4.6 GB once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
+	@status=0; for backend in $(PARITY_BACKENDS); do \
+	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
+
+gpu-build-check: setup ## build every SD1.5 network at full width with TensorRT-RTX (no GPU needed)
+	@$(PY) -m benchmarks.gpu_build_check
+
+bench: setup ## every benchmark, results into benchmarks/results
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) -m "benchmarks.$$(basename $$file .py)"; done
+
+wheel: setup ## build the wheel and the source archive into dist/
+	@$(PY) -m pip install -q build && $(PY) -m build
+
+clean: ## remove .venv, caches and build outputs (not the model or engine caches)
+	@rm -rf "$(VENV)" dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,76 @@
+"""From a workflow to a plan folder: the compiler's library calls, in the order that every command needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfyc.parameter_types import Size
+from graphs.errors import UsageError
+
+if TYPE_CHECKING:
+    from compiler.compile import CompileResult
+    from compiler.options import CompileOptions
+    from graphs.graph import Graph
+    from runtime.backends.backend import Progress
+    from runtime.folders import Folders
+    from runtime.store import Store
+
+
+def options_of(
+    *,
+    backend: str = "auto",
+    precision: str = "auto",
+    batch: tuple[int, int] | None = None,
+    size: Size | None = None,
+    targets: Sequence[str] | None = None,
+    freeze: Sequence[str] = (),
+    compat: str | None = None,
+) -> CompileOptions:
+    """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
+    from dataclasses import replace
+
+    from compiler.options import COMPATS, CompileOptions
+    from graphs.plan import Profile
+
+    if targets and backend not in ("auto", "tensorrt"):
+        raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")
+    profile = Profile()
+    if batch is not None:
+        profile = replace(profile, batch=batch)
+    if size is not None:
+        profile = replace(profile, width=size.width, height=size.height)
+    return CompileOptions(
+        backend=backend,
+        precision=precision,
+        profile=profile,
+        targets=tuple(targets or ()),
+        freeze=tuple(freeze),
+        compat=compat or COMPATS[0],
+    )
+
+
+def compile_into(
+    graph: Graph,
+    plan_dir: Path,
+    options: CompileOptions,
+    folders: Folders,
+    store: Store,
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises."""
+    from compiler.compile import compile_workflow, write
+
+    result = compile_workflow(graph, options, folders=folders, store=store, progress=progress)
+    write(result, plan_dir)
+    return result
+
+
+def writable_plan_dir(path: Path) -> Path:
+    """Where -o points. Raises UsageError, before the long work, rather than replace something that is not a plan."""
+    if path.is_file():
+        raise UsageError("is a file; a plan is a folder", where=str(path), hint="choose another name with -o")
+    if path.is_dir() and any(path.iterdir()) and not (path / "plan.json").is_file():
+        raise UsageError("is a folder with other things in it", where=str(path), hint="choose another name with -o")
+    return path

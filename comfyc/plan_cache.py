@@ -1,0 +1,133 @@
+"""Plans of workflows that were run directly, by content: a second run of the same workflow compiles nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfyc import __version__
+
+if TYPE_CHECKING:
+    from compiler.options import CompileOptions
+    from graphs.graph import Graph
+    from graphs.node import NodeDef
+    from runtime.folders import Folders
+
+log = logging.getLogger(__name__)
+
+Json = Any
+NOTE = "made_from.json"
+
+
+def plan_key(graph: Graph, options: CompileOptions, folders: Folders, schemas: Mapping[str, NodeDef]) -> str:
+    """A name for everything that decides a plan: the nodes, the options, the model files, this comfyc.
+
+    Model files count by path, size and time of change, so that making the key reads none of them.
+    """
+    from graphs.workflow import to_api
+
+    parts: dict[str, Json] = {
+        "comfyc": __version__,
+        "prompt": to_api(graph),
+        "workflow": graph.workflow,
+        "options": asdict(options),
+        "models": _model_files(graph, folders, schemas),
+    }
+    if "embedding:" in json.dumps(parts["prompt"]):
+        parts["embeddings"] = {name: _identity(path) for name, path in folders.embeddings().items()}
+    text = json.dumps(parts, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _model_files(graph: Graph, folders: Folders, schemas: Mapping[str, NodeDef]) -> dict[str, Json]:
+    """What each model-file widget means here. A missing file is left to the compiler, which says where it looked."""
+    from graphs.errors import ModelMissingError
+
+    found: dict[str, Json] = {}
+    for node in graph:
+        if node.class_type not in schemas:
+            continue
+        for declared in schemas[node.class_type].inputs:
+            value = node.widgets.get(declared.name)
+            if declared.folder in (None, "input") or not isinstance(value, str):
+                continue
+            try:
+                found[f"{node.id}.{declared.name}"] = _identity(folders.find(str(declared.folder), value))
+            except ModelMissingError:
+                found[f"{node.id}.{declared.name}"] = None
+    return found
+
+
+def _identity(path: Path) -> tuple[str, int, int]:
+    stat = path.stat()
+    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class CachedPlan:
+    """A plan folder in the cache. workflow: the file it was made from; used: seconds since the epoch."""
+
+    path: Path
+    workflow: str
+    used: float
+
+
+class PlanCache:
+    """Folders ROOT/plans/KEY, each a plan and a note of what it was made from."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "plans"
+
+    def path(self, key: str) -> Path:
+        return self.folder / key
+
+    def find(self, key: str) -> Path | None:
+        """The plan folder of a key, marked as used now; None when there is none."""
+        folder = self.path(key)
+        if not (folder / "plan.json").is_file():
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read serves as well
+            os.utime(folder)
+        return folder
+
+    def note(self, key: str, workflow: Path) -> None:
+        """Writes down which file a plan was made from, for `comfyc cache ls`."""
+        (self.path(key) / NOTE).write_text(json.dumps({"workflow": str(workflow)}), encoding="utf-8")
+
+    def remove(self, key: str) -> None:
+        shutil.rmtree(self.path(key), ignore_errors=True)
+
+    def ls(self) -> tuple[CachedPlan, ...]:
+        """Least recently used first."""
+        found = []
+        for file in self.folder.glob("*/plan.json"):
+            try:
+                workflow = str(json.loads((file.parent / NOTE).read_text("utf-8"))["workflow"])
+            except (OSError, ValueError, KeyError):  # killed between the plan and its note
+                workflow = "?"
+            found.append(CachedPlan(file.parent, workflow, file.parent.stat().st_mtime))
+        return tuple(sorted(found, key=lambda p: p.used))
+
+    def prune(self, store_keys: Collection[str] | None) -> int:
+        """Removes the plans that need a store entry which is not among store_keys; None: every plan. Says how many."""
+        gone = 0
+        for plan in self.ls():
+            if store_keys is None or not _needs(plan.path) <= set(store_keys):
+                shutil.rmtree(plan.path, ignore_errors=True)
+                gone += 1
+        return gone
+
+
+def _needs(plan_dir: Path) -> set[str]:
+    """Every store key that plan.json mentions."""
+    text = (plan_dir / "plan.json").read_text("utf-8")
+    return set(re.findall(r'"((?:engine|weights)-[0-9a-f]{16,})"', text))

@@ -1,0 +1,137 @@
+"""Opens plans and runs them: what `run`, `demo`, the Python API and the parity runner share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from graphs.errors import PlanError, StoreError
+
+if TYPE_CHECKING:
+    from compiler.options import CompileOptions
+    from graphs.graph import Graph
+    from graphs.node import NodeDef
+    from runtime.backends.backend import Backend, Progress
+    from runtime.folders import Folders
+    from runtime.session import RunResult, Session
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Opened:
+    """A session with what a run of it needs: the parameters that were set and the folders. Close it, or use `with`."""
+
+    session: Session
+    plan_dir: Path
+    params: Mapping[str, Any]
+    input_dir: Path
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.session.close()
+
+
+def open_plan(
+    plan_dir: Path,
+    settings: Sequence[tuple[str, str]],
+    models: Sequence[Path],
+    input_dir: Path | None,
+    backend: Callable[[str], Backend] | None = None,
+) -> Opened:
+    """backend: another source of backends than the table. Raises PlanError, DeviceError, StoreError."""
+    from comfyc.sources import folders_of
+    from runtime.session import Session
+    from runtime.store import Store
+
+    session = Session.open(plan_dir, store=Store(), backend=backend)
+    return Opened(session, plan_dir, dict(settings), _input_of(folders_of(models, input_dir)))
+
+
+def open_workflow(
+    workflow: Path,
+    settings: Sequence[tuple[str, str]],
+    models: Sequence[Path],
+    input_dir: Path | None,
+    object_info: Path | None,
+    chosen: Mapping[str, Any],
+    progress: Progress | None,
+) -> Opened:
+    """Compiles a workflow unless the cache has its plan, and opens it."""
+    from comfyc.building import options_of
+    from comfyc.settings import applied, run_time_parameters
+    from comfyc.sources import folders_of, read_graph, schemas_of
+
+    schemas = schemas_of(object_info)
+    graph = read_graph(workflow, schemas)
+    options = options_of(**chosen)
+    folders = folders_of(models, input_dir)
+    graph, run_time = applied(
+        graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
+    )
+    plan_dir, session = _cached_session(workflow, graph, options, folders, schemas, progress)
+    return Opened(session, plan_dir, run_time, _input_of(folders))
+
+
+def _cached_session(
+    workflow: Path,
+    graph: Graph,
+    options: CompileOptions,
+    folders: Folders,
+    schemas: Mapping[str, NodeDef],
+    progress: Progress | None,
+) -> tuple[Path, Session]:
+    from comfyc.building import compile_into
+    from comfyc.plan_cache import PlanCache, plan_key
+    from runtime.session import Session
+    from runtime.store import Store
+
+    store = Store()
+    cache = PlanCache(store.root)
+    key = plan_key(graph, options, folders, schemas)
+    if (found := cache.find(key)) is not None:
+        try:
+            return found, Session.open(found, store=store)
+        except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
+            log.info("the cached plan cannot be used (%s): compiling again", error)
+            cache.remove(key)
+    compile_into(graph, cache.path(key), options, folders, store, progress)
+    cache.note(key, workflow)
+    return cache.path(key), Session.open(cache.path(key), store=store)
+
+
+def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None) -> RunResult:
+    """Runs with the parameters that were set; previews go to a folder temp beside the output folder, as in ComfyUI.
+
+    Raises RunError, UsageError for a parameter that is not there or a value that does not fit.
+    """
+    return opened.session.run(
+        opened.params,
+        input_dir=opened.input_dir,
+        output_dir=output_dir,
+        temp_dir=output_dir.parent / "temp",
+        progress=progress,
+    )
+
+
+def _input_of(folders: Folders) -> Path:
+    return folders.input_dir if folders.input_dir is not None else Path("input")
+
+
+def compiled(workflow: Path, plan_dir: Path, models: Sequence[Path], **chosen: Any) -> Path:
+    """Compiles a workflow file into a plan folder, with options as the command line has them."""
+    from comfyc.building import compile_into, options_of
+    from comfyc.sources import folders_of, read_graph, schemas_of
+    from runtime.store import Store
+
+    graph = read_graph(workflow, schemas_of(None))
+    compile_into(graph, plan_dir, options_of(**chosen), folders_of(models), Store())
+    return plan_dir

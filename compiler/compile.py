@@ -1,0 +1,122 @@
+"""The whole way from a workflow to a plan, in one short function."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compiler.check import check, coerced
+from compiler.constants import ConstantFolder
+from compiler.link import Counts, Linker, Target
+from compiler.lower import lower
+from compiler.options import CompileOptions
+from compiler.passes.driver import Context
+from compiler.pipeline import optimise_graph, optimise_program
+from compiler.resolve import resolve
+from graphs.errors import Problem, WorkflowError
+from graphs.graph import Graph
+from graphs.plan import NetworkBinding, Plan
+from graphs.plan_json import save_plan
+from graphs.program import ModelFile, Program
+from graphs.schemas import Schemas, builtin
+from graphs.workflow import to_api
+from runtime.backends import pick
+
+if TYPE_CHECKING:
+    import torch
+
+    from runtime.backends.backend import Progress
+    from runtime.folders import Folders
+    from runtime.store import Store
+
+log = logging.getLogger(__name__)
+
+# Where nothing was asked for: what gives ComfyUI's picture on a CPU, and what tensor cores are for.
+PRECISION_OF = {"tensorrt": "fp16"}
+
+
+@dataclass(frozen=True)
+class CompileResult:
+    """constants: the tensors of constants.safetensors. counts: what was exported, built and written, not found."""
+
+    plan: Plan
+    constants: Mapping[str, torch.Tensor]
+    counts: Counts
+    why_backend: str
+    warnings: tuple[Problem, ...] = ()
+
+
+def compile_workflow(
+    graph: Graph,
+    options: CompileOptions,
+    *,
+    folders: Folders,
+    store: Store,
+    schemas: Schemas | None = None,
+    progress: Progress | None = None,
+) -> CompileResult:
+    """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise."""
+    schemas = schemas if schemas is not None else builtin()
+    backend, why = pick(options.backend, options.device, targets=options.targets)
+    graph, warnings = checked(graph, schemas, folders)
+    prompt = to_api(graph)
+    context = Context(schemas=schemas, options=options)
+    graph, graph_records = optimise_graph(graph, context)
+
+    def find(file: ModelFile) -> Path:
+        return folders.find(file.kind, file.name)
+
+    program = resolve(lower(graph), find)
+    precision = options.precision if options.precision != "auto" else PRECISION_OF.get(backend.name, "fp32")
+    device = "cuda" if backend.name == "tensorrt" else "cpu"
+    linker = Linker(Target(backend, precision, device, options.profile, options.targets), store, find, progress)
+    embeddings = {name: str(path.resolve()) for name, path in folders.embeddings().items()}
+
+    def plan_of(program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
+        return Plan(
+            program=program,
+            bindings=bindings,
+            profile=options.profile,
+            backend=backend.name,
+            device=device,
+            compat=options.compat,
+            prompt=prompt,
+            workflow=graph.workflow,
+            embeddings=embeddings,
+            comfyc_version=_version(),
+        )
+
+    folder = ConstantFolder(linker, store, plan_of) if backend.available().can_run else None
+    program, program_records = optimise_program(program, replace(context, folder=folder))
+    bindings = {name: linker.bind(use) for name, use in program.networks.items()}
+    plan = replace(plan_of(program, bindings), passes=(*graph_records, *program_records))
+    return CompileResult(plan, folder.tensors if folder else {}, linker.counts, why, warnings)
+
+
+def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:
+    """The graph with widget values coerced and defaults filled in, and the warnings. Raises WorkflowError."""
+    listing = {kind: folders.list(kind) for kind in folders.kinds}
+    problems = (*graph.warnings, *check(graph, schemas, listing))
+    errors = tuple(p for p in problems if p.severity == "error")
+    if errors:
+        raise WorkflowError(f"the workflow has {len(errors)} problem{'s' if len(errors) > 1 else ''}", errors)
+    return coerced(graph, schemas), problems
+
+
+def write(result: CompileResult, directory: Path) -> None:
+    """Writes the plan folder: whole, or not at all. Raises PlanError, StoreError."""
+    from safetensors.torch import save
+
+    save_plan(result.plan, save(dict(result.constants)) if result.constants else None, directory)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("comfyc")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"

@@ -1,0 +1,86 @@
+"""Materialises the weights of one network: a safetensors file in the store, in the engine's names, dtype and layout.
+
+The graph and the weights stay apart, so that every checkpoint and every LoRA mix of an architecture shares one graph
+and one engine. Tensors are fetched, transformed and written one at a time: the peak is one tensor, not one network.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from compiler.export import Initializer
+from graphs.errors import CheckpointError
+from graphs.plan import WeightRef
+from runtime.store import Sink, Store, key_of
+
+Tensors = Mapping[str, Callable[[], torch.Tensor]]
+
+_SAFETENSORS_DTYPES = {
+    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+_ALIGNMENT = 64
+_SCHEMA = "1"  # part of the key: raise it when the layout of the file changes
+
+
+def materialise(
+    initializers: Sequence[Initializer], tensors: Tensors, store: Store, *, recipe: str,
+    sources: tuple[tuple[str, str], ...] = (),
+) -> WeightRef:
+    """The weight file for a table of initializers, made if the store has none.
+
+    tensors: module key -> a function that gives the tensor (checkpoint dtype, LoRAs merged). recipe: everything that
+    decides the values: content hashes of the files, LoRA strengths. sources: (kind/name, sha256), for the plan.
+    Raises CheckpointError for keys that are missing or of another shape, StoreError.
+    """
+    missing = sorted({i.key for i in initializers if i.key not in tensors})
+    if missing:
+        raise CheckpointError(
+            f"{len(missing)} weights are missing: {', '.join(missing[:8])}{' ...' if len(missing) > 8 else ''}",
+            hint="the file is not a whole checkpoint of this architecture",
+        )
+    table = [[i.name, i.key, i.transform, list(i.shape), i.dtype] for i in initializers]
+    key = key_of("weights", _SCHEMA, recipe, json.dumps(table))
+    header, data_bytes = _header(initializers)
+
+    def make(sink: Sink) -> None:
+        sink.write(header)
+        for initializer in initializers:
+            sink.write(memoryview(_bytes_of(initializer, tensors[initializer.key]())))
+
+    entry, _ = store.get_or_make(key, make, expected_bytes=len(header) + data_bytes)
+    return WeightRef(entry.key, entry.sha256, entry.size_bytes, sources)
+
+
+def _header(initializers: Sequence[Initializer]) -> tuple[bytes, int]:
+    """The safetensors header, padded so that data starts on a cache line, and the number of data bytes after it."""
+    fields: dict[str, object] = {}
+    offset = 0
+    for i in initializers:
+        size = math.prod(i.shape) * getattr(torch, i.dtype).itemsize
+        fields[i.name] = {
+            "dtype": _SAFETENSORS_DTYPES[i.dtype], "shape": list(i.shape), "data_offsets": [offset, offset + size],
+        }
+        offset += size
+    text = json.dumps(fields, separators=(",", ":")).encode()
+    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text, offset
+
+
+def _bytes_of(initializer: Initializer, tensor: torch.Tensor) -> memoryview:
+    """The tensor in the initializer's layout and dtype, as bytes."""
+    if initializer.transform == "T":
+        tensor = tensor.t()
+    if tuple(tensor.shape) != initializer.shape:
+        raise CheckpointError(
+            "a weight has another shape than the network", where=initializer.key,
+            expected=str(initializer.shape), got=str(tuple(tensor.shape)),
+        )
+    dtype = getattr(torch, initializer.dtype)
+    if tensor.is_floating_point() and not dtype.is_floating_point:
+        raise CheckpointError("a weight is not integral", where=initializer.key, expected=initializer.dtype, got=str(tensor.dtype))
+    ready = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
+    return memoryview(ready.reshape(-1).view(torch.uint8).numpy())

@@ -1,0 +1,34 @@
+"""Engines and weights of a plan, read from the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graphs.errors import PlanError
+from graphs.plan import EngineRef, WeightRef
+from runtime.store import Entry, Store
+
+
+class StoreArtifacts:
+    """What a plan refers to, checked against the hash in the plan."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def engine_path(self, engine: EngineRef) -> Path:
+        """Raises PlanError, StoreError."""
+        return self._entry(engine.key, engine.sha256).path
+
+    def weights_path(self, weights: WeightRef) -> Path:
+        """Raises PlanError, StoreError."""
+        return self._entry(weights.key, weights.sha256).path
+
+    def _entry(self, key: str, sha256: str) -> Entry:
+        hint = "compile the workflow again"
+        entry = self._store.get(key)
+        if entry is None:
+            raise PlanError(f"{key} is not in the store", where=str(self._store.root), hint=hint)
+        if entry.sha256 != sha256:
+            what, where = f"{key} has changed since the plan was made", str(self._store.root)
+            raise PlanError(what, where=where, expected=sha256, got=entry.sha256, hint=hint)
+        return entry

@@ -1,0 +1,102 @@
+"""The reference: a saved torch.export program, run by torch in float32. No network code at run time.
+
+Engine bytes are the program without weights; the weight file is mapped in as its parameters when it is loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pickle import UnpicklingError
+
+import torch
+
+from graphs.errors import BuildError, PlanError, RunError
+from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress
+from runtime.mapped import map_weights
+
+
+class EagerModule:
+    """weights: in the order of the program's first placeholders; the user's inputs follow, by name."""
+
+    def __init__(
+        self, call: torch.fx.GraphModule, weights: tuple[torch.Tensor, ...], inputs: tuple[str, ...],
+        outputs: tuple[str, ...],
+    ) -> None:
+        self._call, self._weights = call, weights
+        self._inputs, self._outputs = inputs, outputs
+
+    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        try:
+            given = [inputs[name] for name in self._inputs]
+        except KeyError as error:
+            raise RunError("an input is missing", where="eager module", expected=", ".join(self._inputs)) from error
+        try:
+            with torch.no_grad():
+                results = self._call(*self._weights, *given)
+        except RuntimeError as error:
+            raise RunError(f"torch: {error}", where="eager module") from error
+        return dict(zip(self._outputs, results, strict=True))
+
+    def close(self) -> None:
+        self._weights = ()
+
+
+class EagerBackend:
+    name = "eager"
+    form = "exported-program"
+    profiled = False
+
+    def available(self) -> Availability:
+        return Availability(True, True, torch.__version__, "torch on CPU, float32")
+
+    def fingerprint(self, spec: EngineSpec) -> str:
+        return f"eager torch-{torch.__version__.partition('+')[0]} {spec.precision}"
+
+    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+        if spec.precision != "fp32":
+            raise BuildError(
+                "the eager backend is the float32 reference", expected="--precision fp32", got=spec.precision
+            )
+        return _bundle(model)
+
+    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> EagerModule:
+        program, inputs, outputs = _unbundle(engine)
+        signature = program.graph_signature
+        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        mapped = map_weights(weights_file) if weights_file is not None else {}
+        order = [n.name for n in program.graph.nodes if n.op == "placeholder"]
+        try:
+            weights = tuple(mapped[named[name]] for name in order if name in named)
+        except KeyError as error:
+            raise PlanError(
+                "the weight file lacks a weight of the network", where=str(weights_file), expected=str(error.args[0])
+            ) from error
+        if len(order) - len(weights) != len(inputs):
+            raise PlanError("the saved program has other inputs than its engine says", hint="compile the plan again")
+        return EagerModule(program.graph_module, weights, inputs, outputs)
+
+
+def _bundle(model: NetworkModel) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as bundle:
+        for name, content in (
+            ("program.pt2", model.graph),
+            ("inputs", "\n".join(s.name for s in model.inputs).encode()),
+            ("outputs", "\n".join(s.name for s in model.outputs).encode()),
+        ):
+            bundle.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return file.getvalue()
+
+
+def _unbundle(engine: bytes) -> tuple[torch.export.ExportedProgram, tuple[str, ...], tuple[str, ...]]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(engine)) as bundle:
+            program = torch.export.load(io.BytesIO(bundle.read("program.pt2")))
+            inputs, outputs = (tuple(bundle.read(n).decode().splitlines()) for n in ("inputs", "outputs"))
+    except (zipfile.BadZipFile, KeyError, UnpicklingError, RuntimeError, ValueError) as error:
+        raise PlanError(
+            f"not an engine of the eager backend: {error}", hint="compile the plan again with this version of torch"
+        ) from error
+    return program, inputs, outputs

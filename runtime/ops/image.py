@@ -1,0 +1,104 @@
+"""Ops on pictures. image: (B, H, W, 3) float32 in [0, 1]; mask: (B, H, W) float32, 1 where transparent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from graphs.errors import RunError
+from runtime.context import OpContext
+from runtime.files import find_file
+from runtime.ops.resize import center_crop, resample
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+NO_MASK = (64, 64)  # the size of the empty mask of a picture without alpha, as ComfyUI has it
+ONE_FRAME_FORMATS = frozenset({"MPO"})  # further frames are the other eye, or a thumbnail
+
+
+def load_image(context: OpContext, file: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """file: a name in the input folder. Gives image (F, H, W, 3) and mask (F, H, W), one per frame of the file.
+
+    Turned by its EXIF orientation; the mask is 1 - alpha, or 64 x 64 zeros without alpha. 16-bit grey is read by its
+    high bits. Frames of another size than the first are left out. Raises RunError. Source: LoadImage as observed.
+    """
+    from PIL import Image, ImageSequence, UnidentifiedImageError
+
+    path = find_file(
+        file,
+        input_dir=context.input_dir,
+        output_dir=context.output_dir,
+        temp_dir=context.temp_dir,
+        where=f"node {context.node}",
+    )
+    images: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
+    try:
+        with Image.open(path) as opened:
+            for frame in ImageSequence.Iterator(opened):
+                image, mask = _frame(frame)
+                if not images or image.shape == images[0].shape:
+                    images.append(image)
+                    masks.append(mask)
+                if opened.format in ONE_FRAME_FORMATS:
+                    break
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        hint = "open and save it again in a picture editor, or choose another file"
+        raise RunError(f"cannot read {path}: {error}", where=f"node {context.node}", hint=hint) from error
+    if len({mask.shape for mask in masks}) > 1:  # only some frames have alpha
+        masks = [mask if mask.shape == images[0].shape[:2] else torch.zeros(images[0].shape[:2]) for mask in masks]
+    return torch.stack(images).to(context.device), torch.stack(masks).to(context.device)
+
+
+def _frame(frame: Image) -> tuple[torch.Tensor, torch.Tensor]:
+    """image (H, W, 3) and mask (H, W) of one frame."""
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(frame)
+    if picture.mode.startswith("I"):  # 32-bit, and 16-bit in its byte orders
+        picture = picture.convert("I").point(lambda value: value * (1 / 255))
+    see_through = "A" in picture.getbands() or (picture.mode == "P" and "transparency" in picture.info)
+    if not see_through:
+        return _unit(picture.convert("RGB")), torch.zeros(NO_MASK)
+    coloured = picture.convert("RGBA")
+    return _unit(coloured.convert("RGB")), 1.0 - _unit(coloured.getchannel("A"))
+
+
+def _unit(picture: Image) -> torch.Tensor:
+    """8-bit pixels as float32 in [0, 1]."""
+    import numpy as np
+
+    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255.0)
+
+
+def image_to_u8(context: OpContext, image: torch.Tensor) -> torch.Tensor:
+    """Gives uint8: 255 * image, cut to [0, 255] and truncated, as ComfyUI saves. Raises RunError for NaN, infinity."""
+    if not bool(torch.isfinite(image).all()):
+        hint = "fp16 may have overflowed: compile with --precision fp32"
+        raise RunError("the picture has values that are not finite", where=f"node {context.node}", hint=hint)
+    return (255.0 * image).clamp(0, 255).to(torch.uint8)
+
+
+def resize_image(
+    context: OpContext, image: torch.Tensor, method: str, width: int, height: int, crop: str
+) -> torch.Tensor:
+    """To a size in pixels; 0 for one side keeps the aspect, 0 for both the image. Source: ImageScale as observed."""
+    if width == 0 and height == 0:
+        return image
+    old_height, old_width = image.shape[1:3]
+    if width == 0:
+        width = max(1, round(old_width * height / old_height))
+    elif height == 0:
+        height = max(1, round(old_height * width / old_width))
+    x = image.movedim(-1, 1)
+    if crop == "center":
+        x = center_crop(x, height, width)
+    return resample(x, height, width, method).movedim(1, -1)
+
+
+def scale_image(context: OpContext, image: torch.Tensor, method: str, factor: float) -> torch.Tensor:
+    """By a factor, sizes rounded half to even. Source: ImageScaleBy as observed."""
+    height, width = (round(size * factor) for size in image.shape[1:3])
+    return resample(image.movedim(-1, 1), height, width, method).movedim(1, -1)

@@ -1,0 +1,256 @@
+"""Opens a plan and runs it: the only thing that a front door needs of the runtime."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from graphs.errors import RunError
+from graphs.ops import OPS
+from graphs.plan import Plan
+from graphs.plan_json import CONSTANTS_FILE, load_plan
+from graphs.program import Parameter, Program, Step
+from runtime.context import Interrupted, OpContext
+from runtime.executor import execute, select
+from runtime.memory import peak_rss_bytes
+from runtime.metadata import updated_prompt, updated_workflow
+from runtime.modules import Artifacts, Modules
+from runtime.ops import op_function
+from runtime.profile import check_inputs
+from runtime.run_parameters import changed, resolve
+from runtime.values import SavedFile
+
+if TYPE_CHECKING:
+    from runtime.backends.backend import Backend, Progress
+    from runtime.store import Store
+
+log = logging.getLogger(__name__)
+
+Json = Any
+OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """files: what output nodes wrote, in order. step_ms: milliseconds by step id, loading of engines included.
+
+    seconds: by phase: "load" (engines, in this run) and "run" (everything else). params: the value of every parameter.
+    peak_rss_bytes: of the process so far; None where the system does not say.
+    """
+
+    files: tuple[SavedFile, ...]
+    step_ms: Mapping[str, float]
+    seconds: Mapping[str, float]
+    params: Mapping[str, Json]
+    peak_rss_bytes: int | None
+
+
+class _Constants(Mapping[str, torch.Tensor]):
+    """constants.safetensors, each tensor read when it is first used."""
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        from safetensors import safe_open
+
+        with safe_open(path, "pt", device=str(device)) as file:
+            self._names = tuple(file.keys())
+        self._path, self._device = path, device
+        self._tensors: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        if key not in self._tensors:
+            from safetensors import safe_open
+
+            with safe_open(self._path, "pt", device=str(self._device)) as file:
+                self._tensors[key] = file.get_tensor(key)
+        return self._tensors[key]
+
+    def __iter__(self) -> Any:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@dataclass
+class Session:
+    """An open plan. Engines are loaded by the first run that needs them and stay until close.
+
+    Any thread may call run and close; runs wait for each other, and close waits for the run at work.
+    """
+
+    plan: Plan
+    _modules: Modules
+    _constants: Mapping[str, torch.Tensor]
+    _device: torch.device
+    open_s: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
+
+    @classmethod
+    def open(
+        cls,
+        plan_dir: str | Path,
+        *,
+        store: Store | None = None,
+        artifacts: Artifacts | None = None,
+        backend: Callable[[str], Backend] | None = None,
+        threads: int = 0,
+    ) -> Session:
+        """Reads and verifies a plan and checks that its engines can run here; loads none yet.
+
+        store: where engines and weights are, the user's own when None. artifacts, backend: other sources of them.
+        threads: of the networks, 0 is the library's default. Raises PlanError, DeviceError, StoreError.
+        """
+        started = time.perf_counter()
+        plan = load_plan(Path(plan_dir))
+        if artifacts is None:
+            from runtime.artifacts import StoreArtifacts
+            from runtime.store import Store
+
+            artifacts = StoreArtifacts(store if store is not None else Store())
+        if backend is None:
+            from runtime.backends import backend as backend_of
+
+            backend = backend_of
+        modules = Modules(plan, artifacts, backend, threads)
+        modules.check(dict.fromkeys(name for step in plan.program.steps for name in step.networks.values()))
+        device = torch.device(plan.device)
+        constants_path = Path(plan_dir) / CONSTANTS_FILE
+        constants = _Constants(constants_path, device) if constants_path.is_file() else {}
+        return cls(plan, modules, constants, device, time.perf_counter() - started)
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        return self.plan.program.parameters
+
+    def run(
+        self,
+        params: Mapping[str, Json] | None = None,
+        *,
+        input_dir: str | Path = "input",
+        output_dir: str | Path = "output",
+        temp_dir: str | Path | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+        cancel: threading.Event | None = None,
+    ) -> RunResult:
+        """One run. params: by name ("3.seed"), those left out have the workflow's value.
+
+        temp_dir: where previews go, a folder of the system's temporary one when None. on_step: called before each
+        step that runs. progress: called with (what, done, total) within long steps; False from it, or cancel once
+        set, ends the run with Interrupted before its next step or sampling step.
+        Raises UsageError for wrong params, RunError, PlanError, Interrupted.
+        """
+        values = resolve(self.plan, params or {})
+        temp = Path(tempfile.gettempdir()) / "comfyc" if temp_dir is None else Path(temp_dir)
+        with self._lock:
+            if self._closed:
+                raise RunError("the session is closed", hint="open the plan again")
+            return _Run(self, values, (Path(input_dir), Path(output_dir), temp), progress, on_step, cancel).result()
+
+    def close(self) -> None:
+        """Frees the engines. Later runs raise RunError; closing again does nothing."""
+        with self._lock:
+            self._closed = True
+            self._modules.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Run:
+    """What the steps of one run share."""
+
+    def __init__(
+        self,
+        session: Session,
+        values: Mapping[str, Json],
+        folders: tuple[Path, Path, Path],
+        progress: Progress | None,
+        on_step: OnStep | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        plan = session.plan
+        self._session, self._values, self._folders = session, values, folders
+        self._progress, self._on_step, self._cancel = progress, on_step, cancel
+        self._changed = changed(plan, values)
+        self._prompt = updated_prompt(plan.prompt, self._changed)
+        self._workflow = updated_workflow(plan.workflow, plan.prompt, self._changed)
+
+    def result(self) -> RunResult:
+        session, started = self._session, time.perf_counter()
+        program = session.plan.program
+        loaded_before = session._modules.load_s
+        kept = _written(program)
+        instructions = select(program, changed=self._changed, keep=kept)
+        with torch.inference_mode():
+            outcome = execute(
+                instructions,
+                op=op_function,
+                context=self._context,
+                params=self._values,
+                constants=session._constants,
+                keep=kept,
+                check=lambda step, inputs: check_inputs(session.plan.profile, step, inputs),
+            )
+        load_s = session._modules.load_s - loaded_before
+        return RunResult(
+            files=tuple(file for name in kept for file in outcome.values[name]),
+            step_ms=outcome.step_ms,
+            seconds={"load": load_s, "run": time.perf_counter() - started - load_s},
+            params=dict(self._values),
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+
+    def _context(self, step: Step) -> OpContext:
+        session, plan = self._session, self._session.plan
+        input_dir, output_dir, temp_dir = self._folders
+        node = step.nodes[0] if step.nodes else step.id
+
+        def report(done: int, total: int) -> None:
+            go_on = self._progress is None or self._progress(f"{step.op} (node {node})", done, total)
+            if not go_on or (self._cancel is not None and self._cancel.is_set()):
+                raise Interrupted(f"interrupted in step {step.id}")
+
+        if self._cancel is not None and self._cancel.is_set():
+            raise Interrupted(f"interrupted before step {step.id}")
+        if self._on_step is not None:
+            self._on_step(step)
+        return OpContext(
+            attrs=step.attrs,
+            module=lambda role: session._modules.get(step.networks[role]),
+            device=session._device,
+            compat=plan.compat,
+            node=node,
+            progress=report,
+            input_dir=input_dir,
+            output_dir=output_dir,
+            temp_dir=temp_dir,
+            embeddings=plan.embeddings,
+            prompt=self._prompt,
+            workflow=self._workflow,
+        )
+
+
+def _written(program: Program) -> tuple[str, ...]:
+    """Names of the values that are lists of written files."""
+    return tuple(
+        name
+        for step in program.steps
+        for name, kind in zip(step.outputs, OPS[step.op].outputs, strict=True)
+        if kind == "files"
+    )
