@@ -173,9 +173,9 @@ class Walk:
         return_with_leftover_noise: str,
         **rest: Any,
     ) -> tuple[Latent]:
-        full = return_with_leftover_noise == "disable"
         name = rest["sampler_name"]
-        sigmas = make_sigmas(self._context(), steps, scheduler, 1.0, name, start_at_step, end_at_step, full)
+        steps_of = (start_at_step, end_at_step, return_with_leftover_noise)
+        sigmas = make_sigmas(self._context(), steps, scheduler, 1.0, name, *steps_of)
         return self._sample(sigmas, noise_seed, add_noise, **rest)
 
     def _sample(
