@@ -48,7 +48,19 @@ CASES = (
     *(("goldens", name, OLD) for name in (*SETTINGS, *CONDITIONING, *MASKS)),
     *(
         ("goldens_v080", f"sampler_{name}_normal", NEW)
-        for name in ("euler", "euler_ancestral", "ddpm", "lcm", "dpmpp_sde", "dpmpp_2m_sde", "uni_pc")
+        for name in (
+            "euler",
+            "euler_ancestral",
+            "ddpm",
+            "lcm",
+            "dpmpp_sde",
+            "dpmpp_2m_sde",
+            "uni_pc",
+            "er_sde",
+            "seeds_2",
+            "res_multistep_ancestral",
+            "sa_solver",
+        )  # fmt: skip
     ),
 )
 

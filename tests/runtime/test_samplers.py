@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
+from graphs.nodes.sampling import SAMPLERS as NODE_SAMPLERS
+from graphs.nodes.sampling import SCHEDULERS as NODE_SCHEDULERS
 from runtime.sampling.brownian import brownian_noise
 from runtime.sampling.driver import drive
 from runtime.sampling.noise import StepNoise, independent_noise
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, Prediction, ancestral_step
 from runtime.sampling.samplers import SAMPLERS, sampler
-from runtime.sampling.sigmas import karras, schedule
+from runtime.sampling.sigmas import SCHEDULERS, karras, schedule
 from tests.runtime.sampling_fixtures import gaussian, sd15
 
 MEAN, SPREAD = 0.7, 2.0
@@ -164,3 +166,8 @@ def test_cfg_pp_without_guidance_is_its_plain_sampler(name: str) -> None:
         for n in (name, name.replace("_cfg_pp", ""))
     )
     torch.testing.assert_close(guided, plain, rtol=0, atol=2e-4)
+
+
+def test_every_name_that_the_nodes_offer_is_there() -> None:
+    assert set(SAMPLERS) == set(NODE_SAMPLERS)
+    assert set(SCHEDULERS) == set(NODE_SCHEDULERS)
