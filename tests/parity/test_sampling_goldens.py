@@ -42,26 +42,15 @@ CONDITIONING = (
     "cond_mask", "cond_mask_bounds", "cond_timestep_range",
 )  # fmt: skip
 MASKS = ("inpaint_noisemask_alpha", "inpaint_noisemask_gray_ancestral")
+NEW_NOISE = (
+    "euler", "euler_ancestral", "ddpm", "lcm", "dpmpp_sde", "dpmpp_2m_sde", "uni_pc", "er_sde", "seeds_2",
+    "res_multistep_ancestral", "sa_solver",
+)  # fmt: skip
 CASES = (
     *(("goldens", f"sampler_{name}_normal", OLD) for name in SAMPLERS),
     *(("goldens", f"sched_euler_{name}", OLD) for name in SCHEDULERS),
     *(("goldens", name, OLD) for name in (*SETTINGS, *CONDITIONING, *MASKS)),
-    *(
-        ("goldens_v080", f"sampler_{name}_normal", NEW)
-        for name in (
-            "euler",
-            "euler_ancestral",
-            "ddpm",
-            "lcm",
-            "dpmpp_sde",
-            "dpmpp_2m_sde",
-            "uni_pc",
-            "er_sde",
-            "seeds_2",
-            "res_multistep_ancestral",
-            "sa_solver",
-        )  # fmt: skip
-    ),
+    *(("goldens_v080", f"sampler_{name}_normal", NEW) for name in NEW_NOISE),
 )
 
 
