@@ -16,7 +16,7 @@ Op = Callable[..., Any]
 OPS_TABLE: Mapping[str, str] = MappingProxyType(
     {
         "encode_text": "runtime.ops.text:encode_text",
-        "project_context": "runtime.ops.text:project_context",
+        "project_context": "runtime.ops.sample:project_context",
         "empty_latent": "runtime.ops.latent:empty_latent",
         "resize_latent": "runtime.ops.latent:resize_latent",
         "scale_latent": "runtime.ops.latent:scale_latent",
