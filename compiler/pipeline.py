@@ -1,4 +1,7 @@
-"""The passes in order, one tuple per phase. What each does is in its docstring; how to add one: docs/writing_passes.md."""
+"""The passes in order, one tuple per phase.
+
+What each does is in its docstring; how to add one: docs/writing_passes.md.
+"""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def facts(class_type: str, info: dict[str, Json]) -> dict[str, Json]:
     for flag in ("output_node", "deprecated"):
         if info.get(flag):
             entry[flag] = True
-    if info.get("display_name", class_type) != class_type:
+    if info.get("display_name") not in (None, class_type):
         entry["display_name"] = info["display_name"]
     if info.get("category"):
         entry["category"] = info["category"]

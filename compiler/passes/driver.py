@@ -25,6 +25,8 @@ from graphs.program import Program
 
 log = logging.getLogger(__name__)
 
+_FIRST = "before the first pass"
+
 T = TypeVar("T", Graph, Program)
 
 Sizes = Callable[[Program], Mapping[str, int]]  # bytes of every value, by Ref name
@@ -96,7 +98,7 @@ def run_graph_passes(
 
     Raises: PassError naming the pass that broke an invariant.
     """
-    _expect("before the first pass", verify_graph(graph))
+    _expect(_FIRST, verify_graph(graph), "this is a bug of what made the graph")
     records: list[PassRecord] = []
     for stage in passes:
         before = graph
@@ -112,7 +114,7 @@ def run_program_passes(
     program: Program, passes: Iterable[Pass[Program]], context: Context, dump: Path | None = None
 ) -> tuple[Program, tuple[PassRecord, ...]]:
     """As run_graph_passes, on a program."""
-    _expect("before the first pass", verify_program(program, context.ops))
+    _expect(_FIRST, verify_program(program, context.ops), "this is a bug of the lowering of a node")
     records: list[PassRecord] = []
     for stage in passes:
         before = program
@@ -147,11 +149,10 @@ def _where(name: str, earlier: list[PassRecord]) -> str:
     return f"pass '{name}' (after {after})" if after else f"pass '{name}' (the first)"
 
 
-def _expect(where: str, broken: Iterable[Broken]) -> None:
+def _expect(where: str, broken: Iterable[Broken], hint: str = "this is a bug of the pass") -> None:
     found = list(broken)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        hint = "this is a bug of the pass; compile with level 0 to go on without it"
         raise PassError(f"{found[0]}{more}", where=where, hint=hint)
 
 

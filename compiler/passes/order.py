@@ -1,4 +1,7 @@
-"""Orders of steps with a small peak of memory: the search behind the schedule pass. Steps and values are numbers here."""
+"""Orders of steps with a small peak of memory: the search behind the schedule pass.
+
+Steps and values are numbers here.
+"""
 
 from __future__ import annotations
 
@@ -65,8 +68,9 @@ class Order:
         return exact if exact is not None else min((self.greedy(), self.greedy(deep=True)), key=self.peak)
 
     def exact(self) -> list[int] | None:
-        """The order with the smallest peak, or None when the search is too large: the shortest path over sets of finished
-        steps, the length of a path being its peak."""
+        """The order with the smallest peak, or None when the search is too large.
+
+        It is the shortest path over sets of finished steps, the length of a path being its peak."""
         everything = (1 << len(self._ids)) - 1
         needs = [sum(1 << j for j in before) for before in self._needs]
         masks = [sum(1 << j for j in users) for _, _, users in self._values]
@@ -97,8 +101,10 @@ class Order:
         return None
 
     def greedy(self, *, deep: bool = False) -> list[int]:
-        """Next, of the steps that are ready, the one that leaves least alive. deep: among equals the one that became ready
-        last, so that a chain is followed to its end. Ties go by id: the order that came in does not matter."""
+        """Next, of the steps that are ready, the one that leaves least alive.
+
+        deep: among equals the one that became ready last, so that a chain is followed to its end. Ties go by id: the
+        order that came in does not matter."""
         waiting = [len(before) for before in self._needs]
         left = [len(users) for _, _, users in self._values]
         last = [0] * len(self._values)  # the users that are left, xor-ed: the user itself once one is left

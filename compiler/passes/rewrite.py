@@ -33,7 +33,7 @@ def merged_nodes(*steps: Step) -> tuple[str, ...]:
 
 
 def restructured(program: Program, steps: Iterable[Step]) -> Program:
-    """The program with other steps. Nothing is freed early any more: values may live longer now, or be gone. The schedule
+    """The program with other steps, none of which frees anything: values may live longer now, or be gone. The schedule
     pass decides that again."""
     return program.with_steps(tuple(replace(step, frees=()) if step.frees else step for step in steps))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.order import Order
@@ -16,8 +17,8 @@ def schedule(program: Program, context: Context) -> PassResult[Program]:
     """Order the steps for the smallest peak of memory, and free values after their last use.
 
     1. Steps with effects keep their order among each other; producers come before consumers.
-    2. Within that, the order with the smallest peak of memory is taken if it is smaller than the present one's: the best
-    of all orders for small programs (order.EXACT_STATES), else the better of two greedy ones.
+    2. Within that, the order with the smallest peak of memory is taken if it is smaller than the present one's: the
+    best of all orders for small programs (order.EXACT_STATES), else the better of two greedy ones.
     3. A value is freed after the last step that uses it, at once when none does. Results stay: what a step with effects
     makes and nothing uses.
     Memory is counted in values, by Context.sizes; the activations inside a step are not the order's to change.
@@ -77,7 +78,7 @@ def _problem(program: Program, ops: Mapping[str, OpSpec], sizes: Mapping[str, in
     maker = {name: i for i, step in enumerate(program.steps) for name in step.outputs}
     users: dict[str, list[int]] = {name: [] for name in maker}
     effects = [i for i, step in enumerate(program.steps) if not ops[step.op].pure]
-    after = list(zip(effects, effects[1:], strict=False))
+    after = list(pairwise(effects))
     for i, step in enumerate(program.steps):
         for name in dict.fromkeys(step.refs()):
             users[name].append(i)

@@ -23,7 +23,9 @@ SAMPLERS = ("euler", "heun", "dpmpp_2m")
 SCHEMAS = {
     s.class_type: s
     for s in (
-        NodeDef("Load", (Input("ckpt", COMBO, folder="checkpoints"),), (Output("M", "MODEL"), Output("V", "VAE")), no_steps),
+        NodeDef(
+            "Load", (Input("ckpt", COMBO, folder="checkpoints"),), (Output("M", "MODEL"), Output("V", "VAE")), no_steps
+        ),
         NodeDef("Empty", (Input("width", "INT", default=512, min=16, max=1024),), (Output("L", "LATENT"),), no_steps),
         NodeDef(
             "Sample",

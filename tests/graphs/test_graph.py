@@ -51,7 +51,7 @@ def test_immutable() -> None:
     with pytest.raises(AttributeError, match="immutable"):
         graph.workflow = {}
     with pytest.raises(AttributeError, match="immutable"):
-        graph.something = 1  # type: ignore[attr-defined]
+        graph.something = 1
     with pytest.raises(AttributeError, match="immutable"):
         del graph.warnings
     with pytest.raises(TypeError):

@@ -1,0 +1,274 @@
+"""Random workflows and programs: every pass, and the whole pipeline, leaves what they compute unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from compiler.options import CompileOptions
+from compiler.passes.driver import Context, Pass, run_program_passes
+from compiler.passes.verify import verify_graph_step, verify_program_step
+from compiler.pipeline import GRAPH_PASSES, PROGRAM_PASSES, optimise_graph, optimise_program
+from graphs.graph import Graph
+from graphs.node import Input, Link, Node, NodeDef, Output
+from graphs.ops import OPS, OpSpec
+from graphs.program import Const, Literal, NetworkUse, Operand, Param, Parameter, Program, Ref, Step
+from tests.compiler.interpreter import Machine, digest
+from tests.compiler.programs import SD15, lora
+
+Json = Any
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# --- workflows ------------------------------------------------------------------------------------------------------
+
+NODES = {
+    schema.class_type: schema
+    for schema in (
+        NodeDef("Load", (Input("name", "COMBO", options=("a", "b")),), (Output("M", "MODEL"), Output("C", "CLIP"))),
+        NodeDef("Patch", (Input("model", "MODEL"), Input("by", "INT")), (Output("M", "MODEL"),)),
+        NodeDef("Number", (Input("value", "INT"),), (Output("N", "LATENT"),)),
+        NodeDef("PrimitiveInt", (Input("value", "INT"),), (Output("I", "INT"),)),
+        NodeDef("Add", (Input("x", "LATENT"), Input("y", "LATENT")), (Output("S", "LATENT"), Output("D", "LATENT"))),
+        NodeDef("Scale", (Input("x", "LATENT"), Input("by", "INT")), (Output("P", "LATENT"),)),
+        NodeDef("Apply", (Input("model", "MODEL"), Input("x", "LATENT")), (Output("R", "LATENT"),)),
+        NodeDef("Dice", (Input("x", "LATENT"),), (Output("R", "LATENT"),), pure=False),
+        NodeDef("Out", (Input("x", "LATENT"), Input("label", "INT")), output_node=True),
+    )
+}
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> Graph:
+    """Nodes of all classes in any order of the file, with links, shared and equal parts, and dead ends."""
+    sources: dict[str, list[Link]] = {"MODEL": [], "LATENT": [], "INT": [], "CLIP": []}
+    nodes = [Node("n0", "Load", {"name": "a"}), Node("n1", "Number", {"value": 1})]
+    sources["MODEL"].append(Link("n0", 0))
+    sources["LATENT"].append(Link("n1", 0))
+    for i in range(2, draw(st.integers(3, 14))):
+        class_type = draw(st.sampled_from([*NODES, "Reroute", "Out"]))
+        if class_type == "Reroute":
+            kind = draw(st.sampled_from([k for k, found in sources.items() if found]))
+            nodes.append(Node(f"n{i}", "Reroute", {"": draw(st.sampled_from(sources[kind]))}))
+            sources[kind].append(Link(f"n{i}", 0))
+            continue
+        schema, inputs = NODES[class_type], {}
+        for declared in schema.inputs:
+            if declared.type == "INT" and sources["INT"] and draw(st.booleans()) and class_type != "PrimitiveInt":
+                inputs[declared.name] = draw(st.sampled_from(sources["INT"]))
+            elif declared.type == "INT":
+                inputs[declared.name] = draw(st.integers(0, 1))
+            elif declared.type == "COMBO":
+                inputs[declared.name] = draw(st.sampled_from("ab"))
+            else:
+                inputs[declared.name] = draw(st.sampled_from(sources[declared.type]))
+        nodes.append(Node(f"n{i}", class_type, inputs))
+        for slot, output in enumerate(schema.outputs):
+            sources[output.type].append(Link(f"n{i}", slot))
+    return Graph(draw(st.permutations(nodes)), dissolved=[("note", "Note", "a note")])
+
+
+def outcome(graph: Graph, values: Mapping[str, Json]) -> dict[str, str]:
+    """What each output node sees. values: widget values that a run sets, by NODE.INPUT."""
+    made: dict[str, tuple[object, ...]] = {}
+    seen = {}
+    for node in graph.topological():
+        inputs = {
+            name: made[value.node][value.slot] if isinstance(value, Link) else values.get(f"{node.id}.{name}", value)
+            for name, value in sorted(node.inputs.items())
+        }
+        if node.class_type in ("Reroute", "PrimitiveInt"):
+            made[node.id] = tuple(inputs.values())
+            continue
+        salt = node.id if node.class_type in ("Dice", "Out") else ""
+        result = digest(node.class_type, salt, inputs)
+        made[node.id] = tuple(digest(result, slot) for slot in range(2))
+        if node.class_type == "Out":
+            seen[node.id] = result
+    return seen
+
+
+def settable(graph: Graph) -> list[str]:
+    """Widget values that a run may set: not those of loaders, nor of primitives that feed one."""
+    fixed = set()
+    for node in graph:
+        for link in node.links.values() if node.class_type == "Patch" else ():
+            source = graph[link.node]
+            while source.class_type == "Reroute":
+                source = graph[source.links[""].node]
+            fixed.add(source.id)
+    return [
+        f"{node.id}.{name}"
+        for node in graph
+        for name, value in node.inputs.items()
+        if not isinstance(value, Link) and node.class_type not in ("Load", "Patch") and node.id not in fixed
+    ]
+
+
+@QUICK
+@given(workflows(), st.data())
+def test_graph_passes_keep_the_outputs(graph: Graph, data: st.DataObject) -> None:
+    names = settable(graph)
+    frozen = data.draw(st.sets(st.sampled_from(names), max_size=4)) if names else set()
+    context = Context(schemas=NODES, options=CompileOptions(freeze=tuple(frozen)))
+    optimised, _ = optimise_graph(graph, context)
+    left = set(settable(optimised))
+    for _ in range(3):
+        values = {n: data.draw(st.integers(0, 4)) for n in names if n in left and n not in frozen}
+        assert outcome(optimised, values) == outcome(graph, values)
+
+
+@QUICK
+@given(workflows(), st.data())
+def test_each_graph_pass_alone_keeps_the_outputs(graph: Graph, data: st.DataObject) -> None:
+    names = settable(graph)
+    frozen = data.draw(st.sets(st.sampled_from(names), max_size=4)) if names else set()
+    context = Context(schemas=NODES, options=CompileOptions(freeze=tuple(frozen)))
+    for stage in GRAPH_PASSES:
+        after = stage.run(graph, context).value
+        assert list(verify_graph_step(graph, after, NODES)) == []
+        assert outcome(after, {}) == outcome(graph, {}), stage.name
+        values = {n: 7 for n in settable(after) if n in names and n not in frozen}
+        assert outcome(after, values) == outcome(graph, values), stage.name
+        assert stage.run(after, context).changes == (), stage.name
+
+
+@QUICK
+@given(workflows())
+def test_optimised_graphs_stay_as_they_are(graph: Graph) -> None:
+    context = Context(schemas=NODES)
+    optimised, _ = optimise_graph(graph, context)
+    again, records = optimise_graph(optimised, context)
+    assert again is optimised
+    assert all(record.changes == () for record in records)
+
+
+# --- programs over the real ops -------------------------------------------------------------------------------------
+
+
+@st.composite
+def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
+    """Steps of all ops, with operands of every kind; the kinds of values do not matter to a hash."""
+    recipes = [
+        SD15,
+        lora(SD15, "a", 0.5),
+        lora(lora(SD15, "a", 0.25), "a", 0.25),
+        lora(lora(SD15, "b", 1.0), "b", -1.0),
+    ]
+    kinds = sorted({role for spec in ops.values() for role in spec.networks})
+    networks: dict[str, NetworkUse] = {}
+    for i in range(draw(st.integers(len(kinds), len(kinds) + 4))):
+        kind = kinds[i] if i < len(kinds) else draw(st.sampled_from(kinds))
+        use = NetworkUse(
+            f"{kind}{i}", kind, draw(st.sampled_from(recipes)), draw(st.sampled_from([{}, {"stop_layer": -2}]))
+        )
+        networks[use.id] = use
+    parameters = {f"p{i}": Parameter(f"p{i}", "INT", draw(st.integers(0, 1))) for i in range(3)}
+    refs: list[str] = []
+    steps: list[Step] = []
+
+    def operand() -> Operand:
+        kind = draw(st.sampled_from(["ref", "ref", "ref", "param", "literal"]))
+        if kind == "ref" and refs:
+            return Ref(draw(st.sampled_from(refs[-6:])))
+        return Param(draw(st.sampled_from(sorted(parameters)))) if kind == "param" else Literal(draw(st.integers(0, 1)))
+
+    usual = [name for name in ops if name not in ("project_context", "embed_time", "decode_latent_u8")]
+    for i in range(draw(st.integers(1, 14))):
+        spec = ops[draw(st.sampled_from(usual))]
+        inputs: dict[str, Any] = {name: operand() for name in spec.inputs}
+        for side in ("positive", "negative"):
+            if side in inputs:
+                inputs[side] = tuple(operand() for _ in range(draw(st.integers(1, 2))))
+        roles = {
+            role: draw(st.sampled_from([n.id for n in networks.values() if n.kind == kind_of(role)]))
+            for role in spec.networks
+        }
+        outputs = tuple(f"{i}.{name}" for name in spec.outputs)
+        attrs: dict[str, Json] = (
+            {"positive": [{"area": [8, 8, 0, 0]}]} if spec.name == "sample" and draw(st.booleans()) else {}
+        )
+        steps.append(Step(f"{i}.{spec.name}", spec.name, inputs, attrs, outputs, roles, (str(i),)))
+        refs.extend(outputs)
+        if refs and draw(st.booleans()):
+            out = draw(st.sampled_from(refs[-4:]))
+            saved = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
+            steps.append(Step(f"{i}.save", "save_image", saved, {}, (f"{i}.saved",), {}, (f"{i}",)))
+    return Program(tuple(steps), parameters, networks)
+
+
+def kind_of(role: str) -> str:
+    """The network that fills a role of an unoptimised program has the role's name as its kind."""
+    return role
+
+
+@QUICK
+@given(programs(), st.data())
+def test_program_passes_keep_the_effects(program: Program, data: st.DataObject) -> None:
+    frozen = data.draw(st.sets(st.sampled_from(sorted(program.parameters))))
+    machine = Machine()
+    context = Context(options=CompileOptions(freeze=tuple(frozen)), folder=machine.fold)
+    after, _ = optimise_program(program, context)
+    for _ in range(3):
+        values = {name: data.draw(st.integers(0, 2)) for name in program.parameters if name not in frozen}
+        assert machine.run(after, values) == Machine().run(program, values)
+    again, records = optimise_program(after, context)
+    assert again == after
+    assert [r.name for r in records if r.changes] == []
+
+
+@QUICK
+@given(programs(), st.data())
+def test_each_program_pass_alone_keeps_the_effects(program: Program, data: st.DataObject) -> None:
+    machine = Machine()
+    context = Context(options=CompileOptions(freeze=("p0",)), folder=machine.fold)
+    expected = Machine().run(program)
+    values = {name: data.draw(st.integers(0, 2)) for name in ("p1", "p2")}
+    changed = Machine().run(program, values)
+    for stage in PROGRAM_PASSES:
+        after, _ = run_program_passes(program, [stage], context)
+        assert list(verify_program_step(program, after, OPS)) == []
+        assert machine.run(after) == expected, stage.name
+        assert machine.run(after, values) == changed, stage.name
+        assert stage.run(after, context).changes == (), stage.name
+
+
+@QUICK
+@given(programs(), st.permutations(PROGRAM_PASSES), st.integers(1, len(PROGRAM_PASSES)))
+def test_passes_in_any_order_keep_the_effects(program: Program, passes: list[Pass[Program]], count: int) -> None:
+    machine = Machine()
+    after, _ = run_program_passes(program, passes[:count], Context(folder=machine.fold))
+    assert machine.run(after) == Machine().run(program)
+    assert machine.run(after, {"p0": 5, "p1": 6}) == Machine().run(program, {"p0": 5, "p1": 6})
+
+
+# --- programs over a made-up op set: passes know no op by heart that they need not ------------------------------------
+
+TOY = {
+    spec.name: spec
+    for spec in (
+        OpSpec("zero", (), ("value",), foldable=True),
+        OpSpec("plus", ("x", "y"), ("value",), foldable=True),
+        OpSpec("split", ("x",), ("high", "low"), foldable=True),
+        OpSpec("slow", ("x",), ("value",)),
+        OpSpec("call", ("x",), ("value",), ("net",), foldable=True),
+        OpSpec("read", ("x",), ("value",), pure=False),
+        OpSpec("save_image", ("image_u8", "filename_prefix"), ("files",), pure=False),
+        OpSpec("identity", ("value",), ("value",)),
+    )
+}
+
+
+@QUICK
+@given(programs(ops=TOY), st.data())
+def test_passes_work_on_another_op_set(program: Program, data: st.DataObject) -> None:
+    machine = Machine(ops=TOY)
+    sizes = {name: data.draw(st.integers(0, 9)) for step in program.steps for name in step.outputs}
+    context = Context(ops=TOY, folder=machine.fold, sizes=lambda p: sizes)
+    after, _ = optimise_program(program, context)
+    for values in ({}, {"p0": 2}, {"p1": 2, "p2": 2}):
+        assert machine.run(after, values) == Machine(ops=TOY).run(program, values)
+    assert optimise_program(after, context)[0] == after
+    assert {o.key for s in after.steps for o in s.operands() if isinstance(o, Const)} <= machine.constants.keys()
