@@ -12,6 +12,7 @@ from compiler.networks.vae import VaeConfig
 from graphs.errors import CheckpointError
 
 Shape = tuple[int, ...]
+USE_SD1 = "use a Stable Diffusion 1.x checkpoint with this workflow"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _require_sd1(unet: Shapes, config: UNetConfig) -> None:
             raise unet.odd("input_blocks", "widths that are multiples of 32", str(width))
 
 
-def not_compiled(where: str, got: str, hint: str = "use a Stable Diffusion 1.x checkpoint with this workflow") -> CheckpointError:
+def not_compiled(where: str, got: str, hint: str = USE_SD1) -> CheckpointError:
     return CheckpointError(
         "the file is of an architecture that is not compiled yet", where=where, expected="Stable Diffusion 1", got=got,
         hint=hint,
@@ -139,7 +140,7 @@ def vae_config(vae: Shapes) -> VaeConfig:
             raise vae.odd("decoder.up", "levels with widths that are multiples of 32", str(list(widths)))
     latent, embed = vae.of("decoder.conv_in.weight", 4)[1], vae.of("post_quant_conv.weight", 4)[1]
     if embed != 4:
-        raise not_compiled(vae.where, f"a VAE of {embed} latent channels", "use the VAE of a Stable Diffusion 1.x model")
+        raise not_compiled(vae.where, f"a VAE of {embed} latent channels", "use a Stable Diffusion 1.x model's VAE")
     return VaeConfig(
         widths=widths,
         res_blocks=len(vae.numbers(r"decoder\.up\.0\.block\.(\d+)\.")) - 1,

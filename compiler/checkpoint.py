@@ -45,12 +45,12 @@ _MARKS = {
     "clip": "text_model.embeddings.token_embedding.weight",
 }
 # The networks whose weights make up a part.
-_PART_KINDS = {"unet": ("unet",), "vae": ("vae_decoder", "vae_encoder"), "clip": ("clip_text",)}
+PART_KINDS = {"unet": ("unet",), "vae": ("vae_decoder", "vae_encoder"), "clip": ("clip_text",)}
 # 1x1 convolutions that some files hold as matrices.
 _MATRIX = re.compile(r"(encoder|decoder)\.mid\.attn_1\.(q|k|v|proj_out)\.weight$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checkpoint:
     """An open model file with its parts found. names: part -> key inside the part -> key in the file."""
 
@@ -106,6 +106,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return _open(path, stat.st_size, stat.st_mtime_ns)
 
 
+@lru_cache(maxsize=16)
 def detect(checkpoint: Checkpoint) -> Architecture:
     """The architecture from keys and shapes.
 
@@ -130,9 +131,14 @@ def detect(checkpoint: Checkpoint) -> Architecture:
         clip=_configured(checkpoint, "clip", text_config),
     )
     report = account(checkpoint, architecture)
-    if report.missing or report.misshapen:
+    faults = [
+        f"{len(keys)} {what}: {list_some(keys)}"
+        for keys, what in ((report.missing, "missing"), (report.misshapen, "of another shape"))
+        if keys
+    ]
+    if faults:
         raise CheckpointError(
-            "the weights do not make up the network", where=where, expected=report.expected(), got=report.got(),
+            "the weights do not make up the network", where=where, got="; ".join(faults),
             hint="the file is incomplete or damaged, or of an architecture that is not compiled yet",
         )  # fmt: skip
     if report.unknown:
@@ -159,21 +165,13 @@ class KeyReport:
     misshapen: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
-    def expected(self) -> str:
-        return f"{len(self.missing)} missing: {list_some(self.missing)}" if self.missing else "every weight in its shape"
-
-    def got(self) -> str:
-        if self.misshapen:
-            return f"{len(self.misshapen)} in another shape: {list_some(self.misshapen)}"
-        return f"{len(self.unknown)} unknown: {list_some(self.unknown)}" if self.unknown else "nothing instead"
-
 
 def account(checkpoint: Checkpoint, architecture: Architecture) -> KeyReport:
     """Compares the file with what the networks of its architecture take."""
     missing: list[str] = []
     misshapen: list[str] = []
     used: dict[str, set[str]] = {}
-    for part, kinds in _PART_KINDS.items():
+    for part, kinds in PART_KINDS.items():
         config = getattr(architecture, part)
         infos = checkpoint.part(part)
         if config is None:
