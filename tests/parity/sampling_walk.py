@@ -80,11 +80,10 @@ class Walk:
     guidance: str = "joint"
     done: dict[str, Any] = field(default_factory=dict)
 
-    def latent(self) -> Latent:
-        """What reaches the first SaveLatent."""
-        saver = next(n for n in self.nodes.values() if n["class_type"] == "SaveLatent")
-        found: Latent = self.value(saver["inputs"]["samples"])
-        return found
+    def latents(self) -> dict[str, Tensor]:
+        """What reaches each SaveLatent, by its node."""
+        savers = {key: node for key, node in self.nodes.items() if node["class_type"] == "SaveLatent"}
+        return {key: self.value(node["inputs"]["samples"]).samples for key, node in savers.items()}
 
     def value(self, link: Any) -> Any:
         if not isinstance(link, list):
@@ -174,9 +173,9 @@ class Walk:
         return_with_leftover_noise: str,
         **rest: Any,
     ) -> tuple[Latent]:
-        full = return_with_leftover_noise == "disable"
         name = rest["sampler_name"]
-        sigmas = make_sigmas(self._context(), steps, scheduler, 1.0, name, start_at_step, end_at_step, full)
+        steps_of = (start_at_step, end_at_step, return_with_leftover_noise)
+        sigmas = make_sigmas(self._context(), steps, scheduler, 1.0, name, *steps_of)
         return self._sample(sigmas, noise_seed, add_noise, **rest)
 
     def _sample(
@@ -215,6 +214,6 @@ class Walk:
         )
 
 
-def walk(case: Path, engines: Engines, inputs: Path, compat: str, guidance: str = "joint") -> Tensor:
-    """The latent of a golden case, computed here."""
-    return Walk(json.loads((case / "workflow.json").read_text()), engines, inputs, compat, guidance).latent().samples
+def walk(case: Path, engines: Engines, inputs: Path, compat: str, guidance: str = "joint") -> dict[str, Tensor]:
+    """The latents that a golden case saves, computed here, by node."""
+    return Walk(json.loads((case / "workflow.json").read_text()), engines, inputs, compat, guidance).latents()
