@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F  # noqa: N812  the customary name
+from torch.nn.functional import interpolate
 
 from graphs.errors import RunError
 
@@ -40,7 +40,7 @@ def resample(x: torch.Tensor, height: int, width: int, method: str) -> torch.Ten
     if method not in TORCH_METHODS:
         raise RunError("unknown resize method", expected=", ".join(METHODS), got=method)
     with _one_thread():
-        return F.interpolate(x, size=(height, width), mode=method)
+        return interpolate(x, size=(height, width), mode=method)
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def _slerp_axis(x: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _bilinear_line(values: torch.Tensor, size: int) -> torch.Tensor:
-    return F.interpolate(values.reshape(1, 1, 1, -1), size=(1, size), mode="bilinear").flatten()
+    return interpolate(values.reshape(1, 1, 1, -1), size=(1, size), mode="bilinear").flatten()
 
 
 def _slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -167,5 +167,8 @@ def test_writers_that_race_take_different_names(tmp_path: Path) -> None:
         assert writer.exitcode == 0
     files = sorted((tmp_path / "output").iterdir())
     assert [f.name for f in files] == [f"race_{n:05}_.png" for n in range(1, 31)]
-    colours = [int(np.asarray(Image.open(f))[0, 0, 0]) for f in files]
+    colours = []
+    for file in files:
+        with Image.open(file) as picture:
+            colours.append(int(np.asarray(picture)[0, 0, 0]))
     assert {c: colours.count(c) for c in set(colours)} == {50: 10, 100: 10, 150: 10}

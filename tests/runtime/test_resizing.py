@@ -63,7 +63,8 @@ def _compare_picture(case: str, ctx: OpContext) -> None:
         resized = scale_image(ctx, image, how["upscale_method"], how["scale_by"])
     else:
         resized = resize_image(ctx, image, how["upscale_method"], how["width"], how["height"], how["crop"])
-    golden = np.asarray(Image.open(GOLDENS / case / "output_00.png"))
+    with Image.open(GOLDENS / case / "output_00.png") as picture:
+        golden = np.asarray(picture)
     assert image_to_u8(ctx, resized)[0].tolist() == golden.tolist()
 
 
@@ -130,7 +131,8 @@ def slerp_in_double(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
     """The textbook formula, on one pair of vectors."""
     a, b = a.double(), b.double()
     angle = torch.acos((a / a.norm()) @ (b / b.norm()))
-    direction = (torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()) / torch.sin(angle)
+    turned = torch.sin((1 - t) * angle) * a / a.norm() + torch.sin(t * angle) * b / b.norm()
+    direction: torch.Tensor = turned / torch.sin(angle)
     length: torch.Tensor = a.norm() * (1 - t) + b.norm() * t
     return direction * length
 
