@@ -134,10 +134,10 @@ def _bytes(kind: str, picture: Picture, steps: int) -> int:
 
 def _picture(program: Program, step: Step, given: Picture) -> Picture:
     if step.op == "empty_latent":
-        sides = (_number(program, step, name, default) for name, default in _EMPTY)
+        sides = (max(1, _number(program, step, name, default)) for name, default in _EMPTY)
         return Picture(*sides)
     if step.op in ("resize_latent", "resize_image"):
-        width, height = (_number(program, step, name, 0) for name in ("width", "height"))
+        width, height = (max(0, _number(program, step, name, 0)) for name in ("width", "height"))
         if width == 0 and height == 0:
             return given
         width = width or max(1, round(given.width * height / given.height))

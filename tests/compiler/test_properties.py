@@ -193,9 +193,9 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
         )
         steps.append(Step(f"{i}.{spec.name}", spec.name, inputs, attrs, outputs, roles, (str(i),)))
         refs.extend(outputs)
-        if refs and draw(st.booleans()):
+        if draw(st.booleans()) and refs:
             out = draw(st.sampled_from(refs[-4:]))
-            saved = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
+            saved: dict[str, Any] = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
             steps.append(Step(f"{i}.save", "save_image", saved, {}, (f"{i}.saved",), {}, (f"{i}",)))
     return Program(tuple(steps), parameters, networks)
 
