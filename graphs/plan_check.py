@@ -30,6 +30,7 @@ def _problems(step: Step, plan: Plan, constants: Collection[str], produced: set[
     missing = [name for name in spec.inputs if name not in step.inputs]
     if missing:
         found.append((f"inputs {', '.join(missing)}", "none"))
+    found.extend((f"a network in the role {role}", "none") for role in spec.networks if role not in step.networks)
     for operand in step.operands():
         match operand:
             case Ref(name) if name not in produced:

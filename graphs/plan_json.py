@@ -75,7 +75,7 @@ def load_plan(directory: Path) -> Plan:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PlanError(f"{directory} is not a plan: it has no {PLAN_FILE}", hint="compile a workflow to it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"cannot read {path}: {error}", hint=HINT) from error
     where = str(path)
     constants = Record(document, where).field("constants", optional(mapped(anything)))

@@ -80,7 +80,7 @@ class _Constants(Mapping[str, torch.Tensor]):
         return len(self._names)
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """An open plan. Engines are loaded by the first run that needs them and stay until close.
 

@@ -107,6 +107,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
         (_set("program", "steps", 0, "inputs"), {}, "expected inputs text"),
+        (_set("program", "steps", 0, "networks"), {}, "expected a network in the role clip, got none"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
         (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
         (_set("program", "steps", 1, "inputs", "value"), {"const": "x"}, "expected a constant, got x"),
