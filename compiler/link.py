@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compiler.checkpoint import open_checkpoint, unused_keys
 from compiler.export import Exported, Initializer, emit, trace
-from compiler.lora import flattened, merged, recipe_hash
+from compiler.lora import merged, recipe_hash
 from compiler.resolve import FindFile, ResolvedNetwork, resolve_network
 from compiler.weights import materialise
 from graphs.plan import EngineRef, NetworkBinding, Profile
@@ -88,7 +87,6 @@ class Linker:
         network = resolve_network(use, self._find)
         exported, graph_key = self._export(network)
         hashes = recipe_hash(use.weights, self._find)
-        self._warn_of_unused(network)
         self._report("weights", use.id)
         started = time.perf_counter()
         before = self._store.made
@@ -149,12 +147,6 @@ class Linker:
             outputs={s.name: (s.dtype, s.shape) for s in exported.outputs},
         )
 
-    def _warn_of_unused(self, network: ResolvedNetwork) -> None:
-        base, _ = flattened(network.use.weights)
-        path = self._find(base)
-        for key in _unknown_keys(path, network.architecture):
-            log.warning("%s: nothing takes '%s'", path, key)
-
     def _report(self, phase: str, what: str) -> None:
         """Tells how far the link is; a refusal cancels it."""
         if self._progress is not None and not self._progress(f"{phase} {what}", 0, 0):
@@ -169,22 +161,6 @@ def _export(network: ResolvedNetwork, form: str, precision: str) -> Exported:
         module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
     return emit(trace(module, inputs), form, inputs, outputs, precision)
-
-
-@functools.cache
-def _unknown_keys(path: Path, architecture: object) -> tuple[str, ...]:
-    """Keys of the file that no network of its architecture takes; told once per file."""
-    import torch
-
-    from compiler.networks import NETWORKS
-
-    used: dict[str, set[str]] = {}
-    with torch.device("meta"):
-        for definition in NETWORKS.values():
-            config = getattr(architecture, definition.part)
-            if config is not None:
-                used.setdefault(definition.part, set()).update(definition.module(config).state_dict())
-    return unused_keys(open_checkpoint(path), used)
 
 
 @functools.cache

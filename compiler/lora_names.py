@@ -1,8 +1,10 @@
-"""Under which names LoRA files speak of a module: three naming traditions, as data.
+"""Under which names LoRA files speak of a module, as data. The names are those ComfyUI reads, no more.
 
 original: the checkpoint's own module path       input_blocks.1.1.transformer_blocks.0.attn1.to_q
 diffusers: the path in the diffusers layout      down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q
-A file flattens either with "_" behind "lora_unet_" (kohya), or writes it dotted behind "unet." (peft) and so on.
+A file writes either flattened with "_" behind "lora_unet_" (kohya), the original dotted behind "diffusion_model.", or
+the diffusers path dotted with "processor." before the attention's projections. peft's plain "unet....to_q" is not read
+by ComfyUI either: its attention weights stay out of the picture there, and are reported here.
 """
 
 from __future__ import annotations
@@ -20,15 +22,50 @@ _ENDS = {
     "out.0": "conv_norm_out", "out.2": "conv_out",
 }  # fmt: skip
 
-UNET_FLAT = ("lora_unet_",)
-UNET_DOTTED = ("diffusion_model.", "unet.", "base_model.model.unet.", "base_model.model.", "")
-TEXT_FLAT = ("lora_te_", "lora_te1_")
-TEXT_DOTTED = (
-    "text_encoder.",
-    "text_encoders.clip_l.transformer.",
-    "clip_l.transformer.",
-    "base_model.model.text_encoder.",
+_UNET_FLAT = ("lora_unet_", "lycoris_")
+_UNET_DOTTED = ("unet.", "")
+_UNET_ORIGINAL = "diffusion_model."
+_TEXT_FLAT = ("lora_te_", "lora_te1_")
+_TEXT_DOTTED = ("text_encoder.",)
+_TEXT_ORIGINAL = "text_encoders.clip_l.transformer."
+# Only these of the text encoder have names in the two general traditions.
+_TEXT_MODULES = tuple(
+    f".{name}"
+    for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2")
 )
+# How a module of the text encoder may begin, in any tradition, of any family.
+_TEXT_STARTS = ("lora_te", "text_encoder", "clip_l", "clip_g", "lora_prior_te", "text_model.")
+
+
+def side_of(name: str) -> str:
+    """The part ("unet" or "clip") that a name in a LoRA file speaks of."""
+    return "clip" if name.startswith(_TEXT_STARTS) else "unet"
+
+
+def unet_aliases(modules: Iterable[str], config: UNetConfig) -> dict[str, str]:
+    """Every name a LoRA file may use -> the original module path. modules: original paths that have a weight."""
+    blocks = dict(_blocks(config))
+    aliases: dict[str, str] = {}
+    for module in modules:
+        aliases[_UNET_ORIGINAL + module] = module
+        aliases[_UNET_FLAT[0] + module.replace(".", "_")] = module
+        name = _diffusers_name(module, blocks)
+        if name is not None:
+            aliases.update({prefix + name.replace(".", "_"): module for prefix in _UNET_FLAT})
+            dotted = name.replace(".to_", ".processor.to_").replace(".to_out.0", ".to_out")
+            aliases.update({prefix + dotted: module for prefix in _UNET_DOTTED})
+    return aliases
+
+
+def text_aliases(modules: Iterable[str]) -> dict[str, str]:
+    """Every name a LoRA file may use -> the module path inside the text encoder."""
+    aliases: dict[str, str] = {}
+    for module in modules:
+        aliases[_TEXT_ORIGINAL + module] = module
+        if module.endswith(_TEXT_MODULES):
+            aliases.update({prefix + module.replace(".", "_"): module for prefix in _TEXT_FLAT})
+            aliases.update({prefix + module: module for prefix in _TEXT_DOTTED})
+    return aliases
 
 
 def _blocks(config: UNetConfig) -> Iterator[tuple[str, str]]:
@@ -49,47 +86,24 @@ def _blocks(config: UNetConfig) -> Iterator[tuple[str, str]]:
     level = index = 0
     for n, spec in enumerate(output_specs(config)):
         yield f"output_blocks.{n}.0", f"up_blocks.{level}.resnets.{index}"
-        yield f"output_blocks.{n}.1", f"up_blocks.{level}.attentions.{index}"
+        if spec.depth:
+            yield f"output_blocks.{n}.1", f"up_blocks.{level}.attentions.{index}"
         index += 1
         if spec.up:
-            child = 2 if spec.depth else 1
-            yield f"output_blocks.{n}.{child}.conv", f"up_blocks.{level}.upsamplers.0.conv"
+            yield f"output_blocks.{n}.{2 if spec.depth else 1}.conv", f"up_blocks.{level}.upsamplers.0.conv"
             level, index = level + 1, 0
 
 
-def diffusers_name(module: str, blocks: dict[str, str]) -> str | None:
-    """The diffusers path of an original module path. blocks: dict(_blocks(config)), longest prefix wins."""
+def _diffusers_name(module: str, blocks: dict[str, str]) -> str | None:
+    """The diffusers path of an original module path. blocks: dict(_blocks(config))."""
     if module in _ENDS:
         return _ENDS[module]
-    for prefix in sorted((p for p in blocks if module == p or module.startswith(p + ".")), key=len, reverse=True):
-        rest = module[len(prefix) :].removeprefix(".")
-        if ".resnets." in blocks[prefix]:
-            if rest in _RES:
-                return f"{blocks[prefix]}.{_RES[rest]}"
+    parts = module.split(".")
+    for cut in range(len(parts), 1, -1):
+        prefix, rest = ".".join(parts[:cut]), ".".join(parts[cut:])
+        if prefix not in blocks:
             continue
+        if ".resnets." in blocks[prefix]:
+            return f"{blocks[prefix]}.{_RES[rest]}" if rest in _RES else None
         return f"{blocks[prefix]}.{rest}" if rest else blocks[prefix]
     return None
-
-
-def unet_aliases(modules: Iterable[str], config: UNetConfig) -> dict[str, str]:
-    """Every name a LoRA file may use -> the original module path."""
-    blocks, aliases = dict(_blocks(config)), {}
-    for module in modules:
-        for name in {module, diffusers_name(module, blocks)} - {None}:
-            assert name is not None
-            aliases.update({prefix + name.replace(".", "_"): module for prefix in UNET_FLAT})
-            aliases.update({prefix + name: module for prefix in UNET_DOTTED})
-            # Before peft, diffusers wrote attention processors in place of the modules they replace.
-            old = name.replace(".to_out.0", ".processor.to_out_lora").replace(".to_q", ".processor.to_q_lora")
-            old = old.replace(".to_k", ".processor.to_k_lora").replace(".to_v", ".processor.to_v_lora")
-            if old != name:
-                aliases.update({f"unet.{old}": module, old: module})
-    return aliases
-
-
-def text_aliases(modules: Iterable[str]) -> dict[str, str]:
-    aliases: dict[str, str] = {}
-    for module in modules:
-        aliases.update({prefix + module.replace(".", "_"): module for prefix in TEXT_FLAT})
-        aliases.update({prefix + module: module for prefix in TEXT_DOTTED})
-    return aliases

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import codecs
 import json
 import pickle
 import struct
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from graphs.errors import CheckpointError
@@ -90,18 +91,6 @@ def open_model_file(path: Path) -> ModelTensors:
     return _open_safetensors(path)
 
 
-def content_hash(path: Path) -> str:
-    """sha256 of the file's bytes, remembered per (path, size, time of change) within the process."""
-    stat = path.stat()
-    return _content_hash(str(path), stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _content_hash(path: str, size_bytes: int, mtime_ns: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 # --- safetensors
 
 
@@ -167,10 +156,43 @@ def _damaged(path: Path, got: str, expected: str) -> CheckpointError:
 # --- pickles
 
 
+# Early checkpoints keep their training state beside the weights: objects of these classes are read as empty shells.
+_SHELLS = (
+    "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+    "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    "pytorch_lightning.utilities.types._METRIC",
+)
+# All that a damaged pickle makes torch raise.
+_PICKLE_ERRORS = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError,
+    IndexError, AssertionError, MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+class _Shell:
+    """Stands for an object of the training state; nothing of it is kept, no code of it runs."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _harmless_globals() -> list[Any]:
+    shells: list[Any] = [(_Shell, name) for name in _SHELLS]
+    # numpy scalars, as schedulers and counters store them
+    scalar = np.float64(0).__reduce__()[0]
+    return [*shells, (scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, np.dtypes.Float64DType,
+            np.dtypes.Float32DType, np.dtypes.Int64DType, codecs.encode]  # fmt: skip
+
+
 def _open_pickle(path: Path) -> ModelTensors:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except _PICKLE_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
             "the file does not load as plain tensors",

@@ -48,7 +48,8 @@ _OPS = (
     OpSpec("embed_time", ("sigmas",), ("time",), ("unet_time",), foldable=True),
     OpSpec("make_noise", ("latent", "seed"), ("noise",), optional=("add_noise",)),
     OpSpec("sample", ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name", "positive", "negative"), ("latent",),
-           ("unet",), optional=("positive_context", "negative_context", "time"), optional_networks=("unet_time",)),
+           ("unet",), optional=("positive_context", "negative_context", "time", "positive_masks", "negative_masks"),
+           optional_networks=("unet_time",)),
     # pictures
     OpSpec("decode_latent", ("latent",), ("image",), ("vae_decoder",)),
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),

@@ -55,7 +55,7 @@ def _unknown(plan: Plan, name: str) -> str:
                     return f"{name}: a link, its value comes from node {value[0] if value else '?'}"
                 return f"{name}: fixed in this plan; change it in the workflow and compile again"
     last = name.rsplit(".", 1)[-1]
-    close = [n for n in names if n.endswith(f".{last}")] or difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    close = [n for n in names if n.endswith(f".{last}")] or difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {' or '.join(close[:3])}?" if close else f"the plan has {', '.join(names) or 'none'}"
     return f"{name}: no such parameter, {hint}"
 

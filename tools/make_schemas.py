@@ -2,7 +2,8 @@
 
 The file holds facts: names, types, defaults, ranges, widget order, outputs. Prose (tooltips, descriptions) stays out,
 and lists of files on the dumping server's disk become the name of their model folder. One class per line, sorted, so
-that a new version shows as a readable diff.
+that a new version shows as a readable diff. Classes and widgets that are newer than the dump stand in the same form in
+graphs/nodes/schemas_newer.json, which is written by hand and wins.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def facts(class_type: str, info: dict[str, Json]) -> dict[str, Json]:
     for flag in ("output_node", "deprecated"):
         if info.get(flag):
             entry[flag] = True
-    if info.get("display_name", class_type) != class_type:
+    if info.get("display_name") not in (None, class_type):
         entry["display_name"] = info["display_name"]
     if info.get("category"):
         entry["category"] = info["category"]

@@ -29,7 +29,7 @@ def _config_of(part: str) -> Callable[[Architecture, Mapping[str, Any]], Config]
         config = getattr(architecture, part)
         if config is None:
             raise CheckpointError(f"the file holds no {part}", hint="use a full checkpoint, or the loader of that part")
-        return replace(config, **options)
+        return replace(config, **{name: value for name, value in options.items() if value is not None})
 
     return configure
 

@@ -19,7 +19,10 @@ END_TOKEN = 49407
 
 @dataclass(frozen=True)
 class TextConfig:
-    """heads = width / 64, as every published CLIP text encoder has it. stop_layer: -1 the last, -2 the last but one."""
+    """heads = width / 64, as every published CLIP text encoder has it (one below a width of 128).
+
+    stop_layer: -1 the last, -2 the last but one; one that lies before the first layer means the last, as in ComfyUI.
+    """
 
     width: int = 768
     layers: int = 12
@@ -32,6 +35,23 @@ class TextConfig:
     @property
     def heads(self) -> int:
         return max(1, self.width // 64)
+
+    @property
+    def stop_index(self) -> int:
+        """The layer whose output is taken, counted from 0."""
+        index = self.layers + self.stop_layer
+        return index if 0 <= index < self.layers else self.layers - 1
+
+
+class Table(nn.Module):
+    """An embedding table. nn.Embedding draws random weights, for which torch imports its compiler even on meta."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.embedding(rows, self.weight)
 
 
 class TextAttention(nn.Module):
@@ -68,8 +88,8 @@ class TextModel(nn.Module):
         super().__init__()
         self.embeddings = nn.ModuleDict(
             {
-                "token_embedding": nn.Embedding(config.vocabulary, config.width),
-                "position_embedding": nn.Embedding(config.positions, config.width),
+                "token_embedding": Table(config.vocabulary, config.width),
+                "position_embedding": Table(config.positions, config.width),
             }
         )
         self.encoder = nn.ModuleDict({"layers": nn.ModuleList(TextLayer(config) for _ in range(config.layers))})
@@ -98,13 +118,12 @@ class ClipText(nn.Module):
         x = model.embeddings["token_embedding"](tokens)
         x = torch.where(override_mask > 0.5, override, x)
         x = x + model.embeddings["position_embedding"].weight[None]  # type: ignore[index]
-        chosen, stop = x, self.config.layers + self.config.stop_layer
-        for i, layer in enumerate(self._layers()):
-            x = layer(x)
-            if i == stop:
-                chosen = x
-        hidden: Tensor = model.final_layer_norm(chosen)
-        last = hidden if self.config.stop_layer == -1 else model.final_layer_norm(x)
+        states = [x]
+        for layer in self._layers():
+            states.append(layer(states[-1]))
+        hidden: Tensor = model.final_layer_norm(states[self.config.stop_index + 1])
+        at_end = self.config.stop_index == self.config.layers - 1
+        last = hidden if at_end else model.final_layer_norm(states[-1])
         end = (tokens == END_TOKEN).to(torch.int64).argmax(dim=-1)
         pooled = torch.gather(last, 1, end[:, None, None].expand(-1, 1, self.config.width)).squeeze(1)
         return hidden, pooled

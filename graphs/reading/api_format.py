@@ -20,7 +20,7 @@ def find_api(obj: Json, depth: int = 4) -> Mapping[str, Json] | None:
     """The object of nodes in obj or in one of the envelopes that servers and tools wrap it in; None without one."""
     if not isinstance(obj, Mapping) or depth == 0:
         return None
-    if any(isinstance(v, Mapping) and isinstance(v.get("class_type"), str) for v in obj.values()):
+    if any(isinstance(v, Mapping) and "class_type" in v for v in obj.values()):
         return obj
     return next((found for key in _ENVELOPES if (found := find_api(obj.get(key), depth - 1))), None)
 

@@ -7,6 +7,7 @@ links through its two ends are noted in Flat.through, values of promoted widgets
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -36,17 +37,22 @@ _NO_VALUES = ("control_after_generate", "control_filter_list")
 def flatten(document: Document, findings: Findings) -> Flat:
     """The document's graph with every active subgraph instance replaced by its inside."""
     flat = Flat()
+    widget_slots: dict[str, frozenset[int]] = {}
+    unfolded = 0
     # (graph, prefix of its ids, the instance that it is the inside of, definitions around it)
-    pending: list[tuple[UiGraph, str, UiNode | None, tuple[str, ...]]] = [(document.graph, "", None, ())]
+    pending: deque[tuple[UiGraph, str, UiNode | None, tuple[str, ...]]] = deque([(document.graph, "", None, ())])
     while pending:
-        graph, prefix, instance, around = pending.pop(0)
-        if len(flat.graph.nodes) + len(graph.nodes) > MAX_NODES:
+        graph, prefix, instance, around = pending.popleft()
+        unfolded += len(graph.nodes)
+        if unfolded > MAX_NODES:
             findings.problem("too_large", f"the subgraphs unfold to more than {MAX_NODES} nodes")
             break
-        definition = document.definitions[instance.type] if instance else None
-        if definition and instance:
+        promoted: dict[str, dict[str, Json]] = {}
+        if instance is not None:
+            definition = document.definitions[instance.type]
             _open_input_end(flat, definition, instance, prefix)
-        promoted = _promoted(definition, instance, document, findings) if definition and instance else {}
+            slots = _widget_slots(definition, document, widget_slots, len(around))
+            promoted = _promoted(definition, instance, slots, flat, findings)
         for link_id, link in graph.links.items():
             flat.graph.links[prefix + link_id] = UiLink(
                 prefix + link.origin, link.slot, prefix + link.target, link.target_slot, link.type
@@ -106,49 +112,74 @@ def bind_by_name(names: list[str], slots: list[UiInput]) -> list[UiInput | None]
 
 
 def _promoted(
-    definition: Definition, instance: UiNode, document: Document, findings: Findings
+    definition: Definition, instance: UiNode, slots: frozenset[int], flat: Flat, findings: Findings
 ) -> dict[str, dict[str, Json]]:
     """Inner node id -> widget name -> value, for the widgets that the instance shows and sets itself."""
     found: dict[str, dict[str, Json]] = {}
     bound = bind_by_name([name for name, _ in definition.inputs], instance.inputs)
-    targets = _input_targets(definition, document)
-    given = _given_values(definition, instance, targets, findings)
+    given = _given_values(definition, instance, slots, findings)
     for inner, widget, value in _proxy_values(instance):
         found.setdefault(inner, {})[widget] = value
-    for slot, value in given.items():
-        end = bound[slot]
-        if end is None or end.link is None:  # a link wins over the value
-            for inner, widget in targets[slot]:
-                found.setdefault(inner, {})[widget] = value
+    for node_id, slot, widget in _fed_inputs(definition):
+        end = bound[slot] if slot < len(bound) else None
+        if slot in given and (end is None or _is_open(flat, end.link)):  # a link wins over the value
+            found.setdefault(node_id, {})[widget] = given[slot]
     return found
 
 
-def _input_targets(
-    definition: Definition, document: Document, around: tuple[str, ...] = ()
-) -> dict[int, list[tuple[str, str]]]:
-    """Definition input slot -> (inner node id, widget name) of the widgets that it feeds, also in nested instances."""
-    targets: dict[int, list[tuple[str, str]]] = {}
+def _is_open(flat: Flat, key: str | None) -> bool:
+    """Whether a link ends at the open input of an instance around it, as if there were none."""
+    visited: set[str] = set()
+    while key is not None and key not in visited:
+        visited.add(key)
+        link = flat.graph.links.get(key)
+        end = (link.origin, link.slot) if link else None
+        if end is None or end not in flat.through:
+            return False
+        key = flat.through[end]
+    return key is None
+
+
+def _fed_inputs(definition: Definition) -> Iterator[tuple[str, int, str]]:
+    """(inner node id, definition input slot, widget or input name) of the inner inputs that the definition feeds."""
     for node in definition.graph.nodes.values():
         for slot in node.inputs:
             link = definition.graph.links.get(slot.link) if slot.link is not None else None
-            if link is None or link.origin != INPUT_NODE:
-                continue
-            if slot.widget is not None:
-                targets.setdefault(link.slot, []).append((node.id, slot.widget))
-            elif node.type in document.definitions and node.type not in around and len(around) < MAX_NESTING:
-                nested = document.definitions[node.type]
-                inner = _input_targets(nested, document, (*around, definition.id, nested.id))
-                if any(nested.inputs[k][0] == slot.name for k in inner if k < len(nested.inputs)):
-                    targets.setdefault(link.slot, []).append((node.id, slot.name))
-    return {slot: ends for slot, ends in sorted(targets.items()) if slot < len(definition.inputs)}
+            if link is not None and link.origin == INPUT_NODE:
+                yield node.id, link.slot, slot.widget or slot.name
+
+
+def _widget_slots(
+    definition: Definition, document: Document, known: dict[str, frozenset[int]], depth: int
+) -> frozenset[int]:
+    """The input slots of a definition that feed a widget, directly or in instances inside it.
+
+    known: results so far, by definition id; also what stops definitions that contain themselves.
+    """
+    if definition.id not in known:
+        known[definition.id] = frozenset()
+        slots: set[int] = set()
+        for node in definition.graph.nodes.values():
+            nested = document.definitions.get(node.type)
+            inside: frozenset[str] = frozenset()
+            if nested is not None and depth < MAX_NESTING:
+                inner = _widget_slots(nested, document, known, depth + 1)
+                inside = frozenset(nested.inputs[k][0] for k in inner)
+            for slot in node.inputs:
+                link = definition.graph.links.get(slot.link) if slot.link is not None else None
+                if link is not None and link.origin == INPUT_NODE and (slot.widget is not None or slot.name in inside):
+                    slots.add(link.slot)
+        known[definition.id] = frozenset(k for k in slots if k < len(definition.inputs))
+    return known[definition.id]
 
 
 def _given_values(
-    definition: Definition, instance: UiNode, targets: dict[int, list[tuple[str, str]]], findings: Findings
+    definition: Definition, instance: UiNode, slots: frozenset[int], findings: Findings
 ) -> dict[int, Json]:
     """Definition input slot -> the value that the instance holds for it; later generations win."""
     names = [name for name, _ in definition.inputs]
     given: dict[int, Json] = {}
+    targets = sorted(slots)
     values = instance.values
     if "proxyWidgets" not in instance.properties and isinstance(values, list) and values:
         if len(values) == len(targets):

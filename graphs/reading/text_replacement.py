@@ -54,7 +54,7 @@ def _replaced(
     def found(pattern: re.Match[str]) -> str:
         text = pattern.group(1)
         alias, dot, widget = text.partition(".")
-        if text.startswith("date:") and not dot:
+        if text.startswith("date:"):
             return pattern.group() if keep_dates else format_date(text[5:], now or datetime.now().astimezone())
         if not dot or "." in widget:
             return pattern.group()

@@ -82,7 +82,7 @@ class Document:
     graph: UiGraph
     definitions: dict[str, Definition] = field(default_factory=dict)
     group_nodes: Mapping[str, Json] = field(default_factory=dict)
-    everywhere: list[Mapping[str, Json]] = field(default_factory=list)
+    everywhere: list[Mapping[str, Json]] | None = None  # extra.ue_links; None: the file has none
 
 
 @dataclass(slots=True)

@@ -262,11 +262,7 @@ def by_listed_inputs(node: UiNode, values: Sequence[Json]) -> dict[str, Json] | 
 
 def _without_schema(node: UiNode, values: list[Json], findings: Findings) -> dict[str, Json] | None:
     named = by_listed_inputs(node, values)
-    if (
-        named is None
-        and all(v in _TRIVIAL for v in values if isinstance(v, str | None))
-        and not any(not isinstance(v, str | None) for v in values)
-    ):
+    if named is None and all(v is None for v in values):
         named = {}
     if named is None:
         findings.problem(

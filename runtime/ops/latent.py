@@ -51,14 +51,12 @@ def scale_latent(context: OpContext, latent: Latent, method: str, factor: float)
 
 def decode_latent(context: OpContext, latent: Latent) -> torch.Tensor:
     """Gives the image (B, H, W, 3) float32 in [0, 1]."""
-    (image,) = context.module("vae_decoder")({"latent": latent.samples}).values()
-    return image
+    return _run(context, "vae_decoder", "latent", latent.samples)
 
 
 def decode_latent_u8(context: OpContext, latent: Latent) -> torch.Tensor:
     """Gives image_u8 (B, H, W, 3) uint8, as decode_latent and image_to_u8 would."""
-    (image,) = context.module("vae_decoder_u8")({"latent": latent.samples}).values()
-    return image
+    return _run(context, "vae_decoder_u8", "latent", latent.samples)
 
 
 def encode_image(context: OpContext, image: torch.Tensor) -> Latent:
@@ -70,5 +68,10 @@ def encode_image(context: OpContext, image: torch.Tensor) -> Latent:
     height, width = image.shape[1:3]
     top, left = height % factor // 2, width % factor // 2
     cut = image[:, top : top + height // factor * factor, left : left + width // factor * factor, :3]
-    (samples,) = context.module("vae_encoder")({"image": cut.contiguous()}).values()
-    return Latent(samples)
+    return Latent(_run(context, "vae_encoder", "image", cut.contiguous()))
+
+
+def _run(context: OpContext, role: str, name: str, value: torch.Tensor) -> torch.Tensor:
+    """The one output of a network: a copy, since an engine may write into the same buffer at its next call."""
+    (output,) = context.module(role)({name: value}).values()
+    return output.clone()

@@ -70,7 +70,8 @@ def embed_time(context: OpContext, sigmas: Tensor) -> Tensor:
 
 def project_context(context: OpContext, embedding: Tensor) -> Tensor:
     """context: (B, T, K), keys and values of every cross-attention for a text. embedding: (B, T, C) float32."""
-    return _single(context.module("unet_context")({"context": embedding.to(context.device)}), "unet_context")
+    outputs = context.module("unet_context")({"context": embedding.to(context.device)})
+    return _single(outputs, "unet_context").clone()  # an engine may hand out the same buffer at its next call
 
 
 @torch.no_grad()
@@ -115,7 +116,7 @@ def sample(
         mask = fit_mask(latent.noise_mask.to(context.device), start.shape)
         denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device))
     x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
-    running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat))
+    running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat), model)
     result = drive(running, denoise, StepProgress(sigmas, context.progress))
     return replace(latent, samples=result / scale)
 
@@ -222,7 +223,7 @@ class CoreNetwork:
 
 
 def _time_rows(module: Module, timesteps: Tensor, device: torch.device) -> Tensor:
-    return _single(module({"timesteps": timesteps.float().to(device)}), "unet_time")
+    return _single(module({"timesteps": timesteps.float().to(device)}), "unet_time").clone()  # see project_context
 
 
 def _single(outputs: Mapping[str, Tensor], role: str) -> Tensor:

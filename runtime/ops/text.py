@@ -24,8 +24,8 @@ def encode_text(context: OpContext, text: str) -> tuple[Tensor, Tensor]:
     """embedding: (1, 77*k, W) float32 for a prompt of k chunks; pooled: (1, P) float32, of the first chunk.
 
     All chunks go through the encoder in one batch, with the empty prompt as the last row where any weight is not 1: a
-    weight w moves a token's hidden state z to z_empty + w*(z - z_empty). attrs["clip"]["max_batch"], where given, is the
-    most rows in one call. Source: the observed behaviour of ComfyUI.
+    weight w moves a token's hidden state z to z_empty + w*(z - z_empty). attrs["clip"]["max_batch"], where given, is
+    the most rows in one call. Source: the observed behaviour of ComfyUI.
     """
     clip = context.attrs["clip"]
     width, max_batch = int(clip["width"]), int(clip.get("max_batch") or 0)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import ModelSampling
     from runtime.sampling.noise import StepNoise
 
 
@@ -50,19 +51,25 @@ class SamplerDef:
 
     noise: "none", "independent" (fresh at each call) or "brownian" (increments of one path).
     needs_uncond: predictions must carry uncond, at every cfg.
-    redraws_outside_mask: with a noise mask, the kept region is noised by another seed than the rest."""
+    redraws_outside_mask: with a noise mask, the kept region is noised by another seed than the rest.
+    span: a sampler that treats a part of the schedule in its own way gets it as fn(x, sigmas, noise, (high, low)), two
+    sigmas; here it stands as percents of the timesteps."""
 
     fn: Callable[..., Sampler]
     noise: str = NO_NOISE
     needs_uncond: bool = False
     redraws_outside_mask: bool = False
+    span: tuple[float, float] | None = None
 
-    def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None) -> Sampler:
-        """A sampler at its beginning. noise: required where self.noise is not "none"."""
+    def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None, model: ModelSampling) -> Sampler:
+        """A sampler at its beginning. noise: needed unless self.noise is "none". model: turns percents into sigmas."""
         if self.noise == NO_NOISE:
             return self.fn(x, sigmas)
         assert noise is not None, "a stochastic sampler was started without noise"
-        return self.fn(x, sigmas, noise)
+        if self.span is None:
+            return self.fn(x, sigmas, noise)
+        high, low = (model.percent_to_sigma(percent) for percent in self.span)
+        return self.fn(x, sigmas, noise, (high, low))
 
 
 def slope(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:

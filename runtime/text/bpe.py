@@ -1,7 +1,8 @@
 """CLIP's byte pair encoding, from OpenAI's published vocabulary file. The only file that speaks `tokenizers`.
 
-Ids equal those ComfyUI gets from the tokenizer of transformers 4 without ftfy: Chinese characters are words of their own,
-control and joining characters vanish (token_ids). transformers 5 leaves both alone (encode); ordinary text is the same.
+Ids equal those ComfyUI gets from the tokenizer of transformers 4 without ftfy: Chinese characters are words of their
+own, control and joining characters vanish (token_ids). transformers 5 leaves both alone (encode); ordinary text gives
+the same ids either way.
 Source: the vocabulary file (MIT, data/) and CLIP's paper: Radford et al., Learning Transferable Visual Models From
 Natural Language Supervision (2021), section 2.4.
 """

@@ -48,7 +48,9 @@ def no_vectors(name: str) -> Tensor | None:
     return None
 
 
-def tokenize(text: str, find: FindVectors = no_vectors, *, length: int = LENGTH, padding: int = END_TOKEN) -> list[Chunk]:
+def tokenize(
+    text: str, find: FindVectors = no_vectors, *, length: int = LENGTH, padding: int = END_TOKEN
+) -> list[Chunk]:
     """The chunks of a prompt; one even for an empty text. An unknown embedding is dropped, with a warning."""
     groups: list[tuple[list[Slot], float]] = []
     for piece, weight in weighted_pieces(text):

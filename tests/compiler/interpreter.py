@@ -82,7 +82,7 @@ class Machine:
         inputs = {name: tree(value) for name, value in step.inputs.items()}
         networks = {role: _network(program, network) for role, network in step.networks.items()}
         if step.op == "identity":
-            return (inputs["value"],)
+            return (inputs["value"],)  # whatever it is, a missing value included
         meant = _meaning(step.op, inputs, networks)
         if meant is not None:
             return (meant,)

@@ -54,7 +54,8 @@ def workflows(draw: st.DrawFn) -> Graph:
             nodes.append(Node(f"n{i}", "Reroute", {"": draw(st.sampled_from(sources[kind]))}))
             sources[kind].append(Link(f"n{i}", 0))
             continue
-        schema, inputs = NODES[class_type], {}
+        schema = NODES[class_type]
+        inputs: dict[str, Json] = {}
         for declared in schema.inputs:
             if declared.type == "INT" and sources["INT"] and draw(st.booleans()) and class_type != "PrimitiveInt":
                 inputs[declared.name] = draw(st.sampled_from(sources["INT"]))
@@ -192,9 +193,9 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
         )
         steps.append(Step(f"{i}.{spec.name}", spec.name, inputs, attrs, outputs, roles, (str(i),)))
         refs.extend(outputs)
-        if refs and draw(st.booleans()):
+        if draw(st.booleans()) and refs:
             out = draw(st.sampled_from(refs[-4:]))
-            saved = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
+            saved: dict[str, Any] = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
             steps.append(Step(f"{i}.save", "save_image", saved, {}, (f"{i}.saved",), {}, (f"{i}",)))
     return Program(tuple(steps), parameters, networks)
 

@@ -66,7 +66,8 @@ def test_workflow_values_are_converted_as_the_server_does() -> None:
     assert converted("STRING", 7) == "7"
     assert converted("BOOLEAN", 1) is True
     assert converted(COMBO, "euler") == "euler"
-    for bad in ("x", None, [], float("inf")):
+    bad_values: list[Any] = ["x", None, [], float("inf")]
+    for bad in bad_values:
         with pytest.raises(ValueError):  # noqa: PT011  the text is Python's own
             converted("INT", bad)
 

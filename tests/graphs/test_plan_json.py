@@ -45,7 +45,10 @@ PROGRAM = Program(
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),
     ),
-    parameters={"6.text": Parameter("6.text", "STRING", "fox"), "3.cfg": Parameter("3.cfg", "FLOAT", 8, 0.0, 100, (1,))},
+    parameters={
+        "6.text": Parameter("6.text", "STRING", "fox"),
+        "3.cfg": Parameter("3.cfg", "FLOAT", 8, 0.0, 100, (1,)),
+    },
     networks={"clip": NetworkUse("clip", "clip_text", RECIPE, {"stop_layer": -2})},
 )  # fmt: skip
 PLAN = Plan(
@@ -102,10 +105,10 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("version"), 99, "expected 1, got 99; compile the workflow again"),
         (_set("version"), "1", r"version: damaged plan: expected a whole number, got '1'"),
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
-        (_set("program", "steps", 0, "op"), "dance", "step 6.encode_text: damaged plan: expected an op of this version"),
+        (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
         (_set("program", "steps", 0, "inputs"), {}, "expected inputs text"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
-        (_set("program", "steps", 1, "inputs", "value"), {"ref": "9.x"}, "expected a value of an earlier step, got 9.x"),
+        (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
         (_set("program", "steps", 1, "inputs", "value"), {"const": "x"}, "expected a constant, got x"),
         (_set("program", "steps", 1, "inputs", "value"), {"param": "x"}, "expected a parameter, got x"),
         (_set("program", "steps", 1, "inputs", "value"), {"wish": "x"}, "expected one of"),

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+from pathlib import Path
+
 import pytest
 
 from graphs.errors import WorkflowError
 from graphs.node import NodeDef
 from graphs.schemas import Schemas, builtin
+from tools.make_schemas import facts
+
+DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"
 
 
 def test_every_shipped_entry_parses() -> None:
@@ -55,3 +62,30 @@ def test_a_bad_dump_names_every_bad_class() -> None:
     assert {p.class_type for p in error.value.problems} == {"A", "B"}
     with pytest.raises(WorkflowError):
         builtin().with_object_info([1])
+
+
+def test_the_shipped_facts_are_what_the_tool_makes() -> None:
+    if not DUMP.is_file():
+        pytest.skip(f"{DUMP} is absent: the shipped facts are not compared with it")
+    dump = json.loads(DUMP.read_text("utf-8"))
+    shipped = json.loads((resources.files("graphs.nodes") / "schemas.json").read_text("utf-8"))
+    assert shipped == {name: facts(name, info) for name, info in dump.items()}
+    assert list(shipped) == sorted(shipped)
+
+
+def test_facts_are_free_of_prose_and_of_files_of_one_disk() -> None:
+    inputs = {
+        "ckpt_name": [["mine.safetensors"], {"tooltip": "Pick one."}],
+        "n": ["INT", {"default": 1, "tooltip": "?"}],
+    }
+    info = {"input": {"required": inputs}, "input_order": {"required": ["n", "ckpt_name"]}, "output": ["MODEL"]}
+    assert facts("A", {**info, "description": "A node."}) == {
+        "input": {"required": {"n": ["INT", {"default": 1}], "ckpt_name": ["COMBO", {"folder": "checkpoints"}]}},
+        "output": ["MODEL"],
+    }
+
+
+def test_newer_facts_add_to_the_shipped_ones() -> None:
+    widgets = [i.name for i in builtin()["ImageScaleToTotalPixels"].inputs]
+    assert widgets == ["image", "upscale_method", "megapixels", "resolution_steps"]
+    assert builtin()["ResizeImageMaskNode"].inputs[1].type == "COMFY_DYNAMICCOMBO_V3"

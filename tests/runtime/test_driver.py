@@ -19,7 +19,7 @@ from tests.runtime.sampling_fixtures import gaussian, sd15
 def start(name: str, scheduler: str, steps: int, seed: int) -> Sampler:
     sigmas = schedule(sd15(), scheduler, steps)
     x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
-    return SAMPLERS[name].start(x, sigmas, independent_noise(x, seed))
+    return SAMPLERS[name].start(x, sigmas, independent_noise(x, seed), sd15())
 
 
 REQUESTS = (("euler", "normal", 6, 1), ("dpm_2_ancestral", "karras", 3, 2), ("heun", "simple", 1, 3))
@@ -44,7 +44,7 @@ def test_samplers_driven_together_give_what_they_give_alone() -> None:
 
 def test_a_sampler_without_steps_returns_what_it_got() -> None:
     x = torch.ones(1, 4, 8, 8)
-    run = Run(SAMPLERS["euler"].start(x, torch.tensor([3.0]), None))
+    run = Run(SAMPLERS["euler"].start(x, torch.tensor([3.0]), None, sd15()))
     assert run.query is None
     assert run.result is x
 

@@ -127,8 +127,8 @@ def programs(draw: st.DrawFn) -> Program:
     """Random sums over earlier values, parameters and literals, some folded, with writes at the end."""
     steps: list[Step] = []
     for i in range(draw(st.integers(1, 12))):
-        refs = [Ref(f"v{j}") for j in range(i)]
-        operand = st.sampled_from([*refs, Param("p"), Param("q"), Literal(i)])
+        known: list[Operand] = [Param("p"), Param("q"), Literal(i), *(Ref(f"v{j}") for j in range(i))]
+        operand = st.sampled_from(known)
         steps.append(add(f"v{i}", *draw(st.lists(operand, min_size=1, max_size=3))))
     roots = draw(st.lists(st.integers(0, len(steps) - 1), min_size=1, max_size=3))
     for number, root in enumerate(roots):

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
+from graphs.nodes.sampling import SAMPLERS as NODE_SAMPLERS
+from graphs.nodes.sampling import SCHEDULERS as NODE_SCHEDULERS
 from runtime.sampling.brownian import brownian_noise
 from runtime.sampling.driver import drive
 from runtime.sampling.noise import StepNoise, independent_noise
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, Prediction, ancestral_step
 from runtime.sampling.samplers import SAMPLERS, sampler
-from runtime.sampling.sigmas import karras, schedule
+from runtime.sampling.sigmas import SCHEDULERS, karras, schedule
 from tests.runtime.sampling_fixtures import gaussian, sd15
 
 MEAN, SPREAD = 0.7, 2.0
@@ -34,6 +36,11 @@ ORDERS = {
     "dpm_fast": (1.0, 0.0003),
     "dpm_adaptive": (0.0, 0.01),  # chooses its own steps: the tolerance, whatever the schedule
     "dpmpp_2m": (1.9, 0.0015),
+    "ipndm": (0.8, 0.0005),  # right to high order on even steps only
+    "ipndm_v": (1.9, 0.003),
+    "deis": (1.9, 0.0006),
+    "res_multistep": (1.9, 0.003),
+    "gradient_estimation": (0.85, 0.06),
     "uni_pc": (0.3, 0.00005),
     "uni_pc_bh2": (2.0, 0.00005),
 }
@@ -46,7 +53,7 @@ def exact(x: Tensor, sigma: Tensor, start: Tensor) -> Tensor:
 def ode_error(name: str, steps: int) -> float:
     sigmas = torch.linspace(math.log(10), math.log(0.1), steps + 1, dtype=torch.float64).exp()
     x = torch.linspace(-12, 12, 64, dtype=torch.float64).reshape(1, 4, 4, 4)
-    result = drive(SAMPLERS[name].start(x, sigmas, None), lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
+    result = drive(SAMPLERS[name].start(x, sigmas, None, sd15()), lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
     return float((result - exact(x, sigmas[-1], sigmas[0])).abs().max())
 
 
@@ -75,7 +82,7 @@ def test_stochastic_samplers_keep_the_distribution(name: str) -> None:
     sigmas = karras(sd15(), 60)
     generator = torch.Generator().manual_seed(1)
     start = MEAN + math.sqrt(SPREAD**2 + float(sigmas[0]) ** 2) * torch.randn(1, 4, 64, 64, generator=generator)
-    running = SAMPLERS[name].start(start, sigmas, step_noise(name, start, sigmas))
+    running = SAMPLERS[name].start(start, sigmas, step_noise(name, start, sigmas), sd15())
     result = drive(running, lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
     assert result.mean().item() == pytest.approx(MEAN, abs=0.06)
     assert result.std().item() == pytest.approx(SPREAD, rel=0.05)
@@ -90,7 +97,8 @@ def test_lcm_jumps_to_the_prediction_and_noises_it_again() -> None:
         expected = gaussian(expected, sigma)
         if sigma_next > 0:
             expected = expected + sigma_next * draw(sigma, sigma_next)
-    result = drive(SAMPLERS["lcm"].start(x, sigmas, independent_noise(x, 3)), lambda x, s: Prediction(gaussian(x, s)))
+    running = SAMPLERS["lcm"].start(x, sigmas, independent_noise(x, 3), sd15())
+    result = drive(running, lambda x, s: Prediction(gaussian(x, s)))
     assert torch.equal(result, expected)
 
 
@@ -98,7 +106,7 @@ def test_ddpm_is_euler_ancestral() -> None:
     sigmas = schedule(sd15(), "normal", 8)
     x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     ddpm, euler = (
-        drive(SAMPLERS[n].start(x, sigmas, independent_noise(x, 3)), lambda x, s: Prediction(gaussian(x, s)))
+        drive(SAMPLERS[n].start(x, sigmas, independent_noise(x, 3), sd15()), lambda x, s: Prediction(gaussian(x, s)))
         for n in ("ddpm", "euler_ancestral")
     )
     torch.testing.assert_close(ddpm, euler, rtol=0, atol=2e-5)
@@ -116,7 +124,7 @@ def test_few_steps_end_finite_and_in_the_shape_they_began(name: str, steps: int)
         assert x.dtype == torch.float32
         return Prediction(gaussian(x, sigma), gaussian(x, sigma, 1.5, 0.2))
 
-    result = drive(SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas)), denoise)
+    result = drive(SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15()), denoise)
     assert result.shape == x.shape
     assert torch.isfinite(result).all()
 
@@ -127,7 +135,7 @@ def test_a_prediction_that_never_changes_is_reached(name: str) -> None:
     target = torch.linspace(-3, 3, 4 * 64).reshape(1, 4, 8, 8)
     sigmas = schedule(sd15(), "normal", 6)
     x = target + sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
-    running = SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas))
+    running = SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15())
     result = drive(running, lambda x, s: Prediction(target, target))
     torch.testing.assert_close(result, target, rtol=0, atol=5e-3)  # uni_pc stops at sigma 0.001
 
@@ -141,3 +149,25 @@ def test_ancestral_steps_keep_the_variance() -> None:
 def test_an_unknown_sampler_is_refused() -> None:
     with pytest.raises(RunError, match="unknown sampler"):
         sampler("no_such")
+
+
+@pytest.mark.parametrize("name", [n for n in GUIDED if not n.startswith("dpmpp_2s")])
+def test_cfg_pp_without_guidance_is_its_plain_sampler(name: str) -> None:
+    """Where the unconditional prediction is the guided one, nothing is left of CFG++."""
+    sigmas = schedule(sd15(), "karras", 8)
+    x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+
+    def denoise(x: Tensor, sigma: Tensor) -> Prediction:
+        prediction = gaussian(x, sigma)
+        return Prediction(prediction, prediction)
+
+    guided, plain = (
+        drive(SAMPLERS[n].start(x, sigmas, step_noise(n, x, sigmas), sd15()), denoise)
+        for n in (name, name.replace("_cfg_pp", ""))
+    )
+    torch.testing.assert_close(guided, plain, rtol=0, atol=2e-4)
+
+
+def test_every_name_that_the_nodes_offer_is_there() -> None:
+    assert set(SAMPLERS) == set(NODE_SAMPLERS)
+    assert set(SCHEDULERS) == set(NODE_SCHEDULERS)

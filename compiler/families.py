@@ -1,0 +1,47 @@
+"""What model files are told by: the marks of other families and kinds, and the keys that nobody needs. Data only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+# What checkpoints carry beside the weights that we run: training state, tables that follow from the schedule, and what
+# the text encoder of Stable Diffusion 1 has no use for. Matched from the start of the file's key.
+HARMLESS = re.compile(
+    r"model_ema\.|betas$|alphas_cumprod|sqrt_|log_one_minus|posterior_|lvlb_weights$|logvar$|scale_factor$|"
+    r".*position_ids$|.*logit_scale$|.*text_projection(\.weight)?$|.*\bloss\.|global_step$|epoch$|"
+    r"optimizer|lr_scheduler|callbacks|hparams|hyper_parameters|loops\.|pytorch-lightning|"
+    r"cond_stage_model\.model_lora|denoiser\.sigmas$|first_stage_model\.model_ema\."
+)
+
+# (what the file is, a pattern that one of its keys matches, what to do). The first that matches is the answer.
+_USE_SD1 = "use a Stable Diffusion 1.x checkpoint with this workflow"
+_FOREIGN: tuple[tuple[str, str, str], ...] = (
+    ("SDXL", r"conditioner\.embedders\.1\.model\.(ln_final|transformer)\.", _USE_SD1),
+    ("the SDXL refiner or an open_clip text model of SDXL's layout", r"conditioner\.embedders\.0\.model\.", _USE_SD1),
+    ("SDXL", r"conditioner\.embedders\.0\.transformer\.", _USE_SD1),
+    ("Stable Diffusion 2", r"cond_stage_model\.model\.(ln_final|transformer)\.", _USE_SD1),
+    ("Stable Diffusion 3", r"(model\.diffusion_model\.)?joint_blocks\.\d+\.context_block\.", _USE_SD1),
+    ("Flux or a relative of it", r"(model\.diffusion_model\.)?double_blocks\.\d+\.", _USE_SD1),
+    ("Stable Cascade", r"(model\.diffusion_model\.)?(clf\.1\.weight|clip_txt_mapper\.)", _USE_SD1),
+    ("Wan", r"(model\.diffusion_model\.)?blocks\.\d+\.cross_attn\.", _USE_SD1),
+    ("a video U-Net", r"model\.diffusion_model\..*\.time_stack\.", _USE_SD1),
+    ("a ControlNet", r"(control_model\.)?zero_convs\.|controlnet_cond_embedding\.", "load it with a ControlNet loader"),
+    ("a T2I-Adapter", r"(adapter\.)?body\.\d+\.(in_conv|block1|resnets)", "load it with a ControlNet loader"),
+    ("a LoRA", r".*\.(lora_(up|down|A|B)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|lora_linear_layer)\b",
+     "load it with a LoraLoader"),
+    ("a textual inversion", r"(emb_params|string_to_param\b.*)$", "write embedding:NAME into the prompt"),
+    ("an upscale model", r"body\.\d+\.rdb1\.conv1\.", "load it with an upscale model loader"),
+    ("a diffusers U-Net", r"(unet\.)?down_blocks\.\d+\.(resnets|attentions)\.",
+     "single diffusers networks are not read; use the single-file checkpoint"),
+)  # fmt: skip
+_COMPILED = tuple((name, re.compile(pattern), hint) for name, pattern, hint in _FOREIGN)
+
+
+def foreign_kind(keys: Iterable[str]) -> tuple[str, str] | None:
+    """What a file is that is no Stable Diffusion 1 checkpoint, and what to do with it; None where no mark is found."""
+    listed = list(keys)
+    for name, pattern, hint in _COMPILED:
+        if any(pattern.match(key) for key in listed):
+            return name, hint
+    return None

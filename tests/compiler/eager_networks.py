@@ -1,0 +1,57 @@
+"""Networks as torch modules with a checkpoint's weights: what the compiled forms are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compiler.checkpoint import detect, open_checkpoint
+from compiler.lora import flattened, merged
+from compiler.networks import NETWORKS
+from graphs.program import LoraUse, ModelFile, WeightRecipe
+
+
+def recipe_of(file: Path, *loras: tuple[Path, float]) -> WeightRecipe:
+    """A recipe that names files by their whole path; resolve it with `by_path`."""
+    uses = tuple(LoraUse(ModelFile("loras", str(path)), strength) for path, strength in loras)
+    return WeightRecipe(ModelFile("checkpoints", str(file)), uses)
+
+
+def by_path(file: ModelFile) -> Path:
+    return Path(file.name)
+
+
+def load_network(kind: str, recipe: WeightRecipe, **options: Any) -> nn.Module:
+    """The network in float32. Fails where a weight is missing."""
+    definition = NETWORKS[kind]
+    base, _ = flattened(recipe)
+    config = definition.configure(detect(open_checkpoint(by_path(base))), options)
+    weights = merged(recipe, definition.part, by_path)
+    with torch.device("meta"):
+        module = definition.module(config)
+    state = {key: weights[key]().to(torch.float32) for key in module.state_dict()}
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+class EagerModule:
+    """A torch module as the runtime's Module protocol has it."""
+
+    def __init__(self, kind: str, recipe: WeightRecipe, **options: Any) -> None:
+        self.network = load_network(kind, recipe, **options)
+        definition = NETWORKS[kind]
+        config = self.network.config
+        self._inputs = [spec.name for spec in definition.inputs(config)]
+        self._outputs = [spec.name for spec in definition.outputs(config)]
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            outputs = self.network(*(inputs[name] for name in self._inputs))
+        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
+
+    def close(self) -> None:
+        pass

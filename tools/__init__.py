@@ -1,0 +1,1 @@
+"""Tools for the people who work on comfyc; nothing here is installed."""
