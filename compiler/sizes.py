@@ -7,6 +7,7 @@ by and to tell gigabytes from megabytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ UNKNOWN_SIDE = 512  # pixels
 TOKENS = 77
 CONTEXT_WIDTH = 24_960  # keys and values of the 16 cross-attentions of SD1.5: 2 x (sum of their widths)
 FLOAT = 4  # bytes
+MOST = 2**20  # pixels of a side, pictures of a batch: beyond that an estimate is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +136,28 @@ def _bytes(kind: str, picture: Picture, steps: int) -> int:
 
 def _picture(program: Program, step: Step, given: Picture) -> Picture:
     if step.op == "empty_latent":
-        sides = (max(1, _number(program, step, name, default)) for name, default in _EMPTY)
-        return Picture(*sides)
+        return _sized(*(_number(program, step, name, default) for name, default in _EMPTY))
     if step.op in ("resize_latent", "resize_image"):
-        width, height = (max(0, _number(program, step, name, 0)) for name in ("width", "height"))
+        width, height = (_number(program, step, name, 0) for name in ("width", "height"))
         if width == 0 and height == 0:
             return given
-        width = width or max(1, round(given.width * height / given.height))
-        return Picture(given.batch, height or max(1, round(given.height * width / given.width)), width)
+        width = width or given.width * height / given.height
+        return _sized(given.batch, height or given.height * width / given.width, width)
     if step.op in ("scale_latent", "scale_image"):
         factor = _value(program, step.inputs.get("factor"))
-        scale = float(factor) if isinstance(factor, int | float) else 1.0
-        return Picture(given.batch, max(1, round(given.height * scale)), max(1, round(given.width * scale)))
+        scale = float(factor) if _is_number(factor) else 1.0
+        return _sized(given.batch, given.height * scale, given.width * scale)
     return given
+
+
+def _sized(batch: float, height: float, width: float) -> Picture:
+    """A picture of a possible size: a workflow may say 0, which only its run can refuse."""
+    batch, height, width = (min(max(1, round(side)), MOST) for side in (batch, height, width))
+    return Picture(batch, height, width)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 _EMPTY = (("batch_size", 1), ("height", UNKNOWN_SIDE), ("width", UNKNOWN_SIDE))
@@ -159,7 +170,7 @@ def _number(program: Program, step: Step, name: str, default: int) -> int:
         sigmas = step.inputs["sigmas"]
         maker = next((s for s in program.steps if isinstance(sigmas, Ref) and sigmas.name in s.outputs), None)
         value = _value(program, maker.inputs.get(name)) if maker is not None else None
-    return int(value) if isinstance(value, int | float) else default
+    return int(value) if _is_number(value) else default
 
 
 def _value(program: Program, operand: Operand | tuple[Operand, ...] | None) -> Json:

@@ -95,8 +95,6 @@ class Machine:
 
 def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value | None:
     """What ops mean that passes make out of others."""
-    if op == "identity":
-        return inputs["value"]
     if op == "image_to_u8":
         return digest("u8", inputs["image"])
     if op == "decode_latent":

@@ -183,6 +183,26 @@ def test_picture_sizes_follow_the_program() -> None:
     assert found["5.load_image"] == Picture(1, 512, 512)
 
 
+@pytest.mark.parametrize("side", [0, -5, 10**30, float("nan"), float("inf"), None, "wide"])
+def test_impossible_sizes_do_not_stop_an_estimate(side: object) -> None:
+    steps = [
+        step("empty_latent", {"width": Literal(side), "height": Literal(side), "batch_size": Literal(1)}, "1.latent"),
+        step("scale_latent", {"latent": Ref("1.latent"), "method": Literal(0), "factor": Literal(side)}, "2.latent"),
+        step(
+            "resize_latent",
+            {
+                "latent": Ref("2.latent"),
+                "method": Literal(0),
+                "width": Literal(0),
+                "height": Literal(side),
+                "crop": Literal(0),
+            },
+            "3.latent",
+        ),
+    ]
+    assert all(size >= 0 for size in value_sizes(program(steps)).values())
+
+
 def test_sizes_take_defaults_of_parameters() -> None:
     value = text_to_image()
     wider = replace(value, parameters={**value.parameters, "5.width": Parameter("5.width", "INT", 1024)})
