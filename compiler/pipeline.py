@@ -71,6 +71,8 @@ def optimise_program(
 
 
 def _check_frozen(graph: Graph, names: tuple[str, ...]) -> None:
+    if not names:
+        return
     known = {f"{node.id}.{name}" for node in graph for name, v in node.inputs.items() if not isinstance(v, Link)}
     for name in names:
         if name not in known:

@@ -49,9 +49,9 @@ class Graph:
         consumers: dict[str, list[Consumer]] = {node_id: [] for node_id in by_id}
         waiting = dict.fromkeys(by_id, 0)  # linked inputs whose producer is not ordered yet
         for node in listed:
-            for name, value in node.inputs.items():
-                if isinstance(value, Link) and value.node in by_id:
-                    consumers[value.node].append((node.id, name, value.slot))
+            for name, link in node.links.items():
+                if link.node in by_id:
+                    consumers[link.node].append((node.id, name, link.slot))
                     waiting[node.id] += 1
         order = _ordered(by_id, consumers, waiting)
         if len(order) != len(by_id):
@@ -116,10 +116,10 @@ class Graph:
         stack = [root for root in roots if root in nodes]
         seen = set(stack)
         while stack:
-            for value in nodes[stack.pop()].inputs.values():
-                if isinstance(value, Link) and value.node not in seen and value.node in nodes:
-                    seen.add(value.node)
-                    stack.append(value.node)
+            for link in nodes[stack.pop()].links.values():
+                if link.node not in seen and link.node in nodes:
+                    seen.add(link.node)
+                    stack.append(link.node)
         return frozenset(seen)
 
     def consumers(self, node_id: str) -> tuple[Consumer, ...]:

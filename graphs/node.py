@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +41,10 @@ class Node:
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
 
-    @property
-    def links(self) -> dict[str, Link]:
-        return {k: v for k, v in self.inputs.items() if isinstance(v, Link)}
+    @cached_property
+    def links(self) -> Mapping[str, Link]:
+        """The linked inputs, in the order of the inputs; made once, since every pass asks."""
+        return MappingProxyType({k: v for k, v in self.inputs.items() if isinstance(v, Link)})
 
     @property
     def widgets(self) -> dict[str, Json]:

@@ -5,36 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from graphs.graph import Graph
-from graphs.node import Link, NodeDef
+from graphs.node import NodeDef
 from graphs.ops import OpSpec
 from graphs.program import Param, Program, Ref, Step
 
 Broken = str  # what does not hold, for people
 
 
-def verify_graph(graph: Graph) -> Iterator[Broken]:
-    """A Graph is acyclic and has unique ids by construction: nothing else can be wrong with it alone."""
-    for node_id, node in graph.nodes.items():
-        if node_id != node.id:
-            yield f"node {node.id} is filed under {node_id}"
-
-
 def verify_graph_step(before: Graph, after: Graph, schemas: Mapping[str, NodeDef]) -> Iterator[Broken]:
     """A pass may remove nodes and change links. It may not make up nodes, lose an output node, or leave a link to a
-    node that is gone."""
+    node that is gone. That a graph is acyclic and its ids are unique, its construction has seen to."""
     if after is before:
         return
-    yield from verify_graph(after)
-    for node in after:
-        if node.id not in before:
-            yield f"node {node.id} was made up"
-        for name, value in node.inputs.items():
-            if isinstance(value, Link) and value.node not in after and value.node in before:
-                yield f"node {node.id}, input '{name}' links to node {value.node}, which was removed"
-    for node in before:
-        schema = schemas.get(node.class_type)
-        if schema is not None and schema.output_node and node.id not in after:
-            yield f"output node {node.id} was removed"
+    was, now = before.nodes, after.nodes
+    removed = was.keys() - now.keys()
+    for node_id, node in now.items():
+        if node_id not in was:
+            yield f"node {node_id} was made up"
+        for name, link in node.links.items():
+            if link.node in removed:
+                yield f"node {node_id}, input '{name}' links to node {link.node}, which was removed"
+    outputs = {c for c in {was[i].class_type for i in removed} if (s := schemas.get(c)) is not None and s.output_node}
+    for node_id in removed:
+        if was[node_id].class_type in outputs:
+            yield f"output node {node_id} was removed"
 
 
 def verify_program(program: Program, ops: Mapping[str, OpSpec]) -> Iterator[Broken]:
