@@ -112,7 +112,7 @@ def _parse(size: str) -> tuple[str, int]:
     return name, int(factor) if factor else 1
 
 
-def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> object:
+def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
     parameters = list(inspect.signature(module.forward).parameters.values())
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return (dynamic,)
@@ -189,10 +189,10 @@ def _saved_program(program: ExportedProgram, inputs: Sequence[TensorSpec], outpu
 def _without_traces(module: fx.GraphModule) -> fx.GraphModule:
     """A copy whose nodes remember no stack trace: those hold paths of the machine that traced."""
     graph = fx.Graph()
-    graph.output(graph.graph_copy(module.graph, val_map := {}))
+    copied: dict[fx.Node, fx.Node] = {}
+    graph.output(graph.graph_copy(module.graph, copied))
     for node in graph.nodes:
         node.meta = {k: v for k, v in node.meta.items() if k not in ("stack_trace", "from_node")}
-    assert val_map is not None
     return fx.GraphModule(module, graph)
 
 

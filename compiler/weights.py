@@ -20,7 +20,8 @@ from runtime.store import Sink, Store, key_of
 Tensors = Mapping[str, Callable[[], torch.Tensor]]
 
 _SAFETENSORS_DTYPES = {
-    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "uint8": "U8", "bool": "BOOL",
+    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "uint8": "U8",
+    "bool": "BOOL",
 }  # fmt: skip
 _ALIGNMENT = 64
 _SCHEMA = "1"  # part of the key: raise it when the layout of the file changes
@@ -81,6 +82,7 @@ def _bytes_of(initializer: Initializer, tensor: torch.Tensor) -> memoryview:
         )
     dtype = getattr(torch, initializer.dtype)
     if tensor.is_floating_point() and not dtype.is_floating_point:
-        raise CheckpointError("a weight is not integral", where=initializer.key, expected=initializer.dtype, got=str(tensor.dtype))
+        got = str(tensor.dtype)
+        raise CheckpointError("a weight is not integral", where=initializer.key, expected=initializer.dtype, got=got)
     ready = tensor.detach().to(device="cpu", dtype=dtype).contiguous()
-    return memoryview(ready.reshape(-1).view(torch.uint8).numpy())
+    return memoryview(ready.reshape(-1).view(torch.uint8).numpy().data)

@@ -102,7 +102,14 @@ class WorkflowError(ComfycError):
 
     exit_code = 3
 
-    def __init__(self, what: str, problems: tuple[Problem, ...] = (), *, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        what: str,
+        problems: tuple[Problem, ...] = (),
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
         self.problems = problems
         super().__init__(what, where=where, hint=hint)
 

@@ -32,7 +32,7 @@ class EngineRef:
 
 @dataclass(frozen=True)
 class WeightRef:
-    """A materialised weight file in the store: initializer name -> tensor, LoRAs merged, in the engine's dtype and layout."""
+    """A weight file in the store: initializer name -> tensor, LoRAs merged, in the engine's dtype and layout."""
 
     key: str
     sha256: str

@@ -60,7 +60,7 @@ OperandTree = Operand | tuple[Operand, ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file by its place in the model folders: kind is the folder ("checkpoints", "vae", "loras"), name as widgets write it."""
+    """A file of the model folders. kind: the folder ("checkpoints", "vae", "loras"); name: as widgets write it."""
 
     kind: str
     name: str
@@ -96,7 +96,7 @@ class ModelValue:
 
 @dataclass(frozen=True)
 class ClipValue:
-    """CLIP: the text encoder. stop_layer as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the family's default."""
+    """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
 
     weights: WeightRecipe
     stop_layer: int | None = None
@@ -137,7 +137,7 @@ Value = CompileValue | Operand
 
 @dataclass(frozen=True)
 class Parameter:
-    """Something a run may set. type: INT FLOAT STRING BOOLEAN COMBO, or IMAGE_FILE/LATENT_FILE (a file of the input folder)."""
+    """Something a run may set. type: INT FLOAT STRING BOOLEAN COMBO, or IMAGE_FILE, LATENT_FILE (input folder)."""
 
     name: str
     type: str

@@ -24,9 +24,10 @@ class OpContext:
     """module(role) loads the engine of that role on first use. progress(done, total) raises Interrupted when cancelled.
 
     attrs of steps that use a model are completed at compile time:
-      sample, make_sigmas, embed_time: attrs["model"] = {"prediction": "eps" | "v", "latent_scale": 0.18215, "latent_channels": 4,
+      sample, make_sigmas, embed_time: attrs["model"] = {"prediction": "eps" | "v", "latent_scale": 0.18215,
+          "latent_channels": 4,
           "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000}}
-      encode_text: attrs["clip"] = {"tokenizer": "sd1", "width": 768}, and "max_batch" where the engine takes so many rows
+      encode_text: attrs["clip"] = {"tokenizer": "sd1", "width": 768}, and "max_batch", the rows an engine takes
       decode_latent*, encode_image: attrs["vae"] = {"downscale": 8, "latent_channels": 4}
     """
 

@@ -11,9 +11,9 @@ from graphs.errors import PlanError
 
 
 def map_weights(path: str) -> Mapping[str, torch.Tensor]:
-    """Name -> tensor over the mapped file (private mapping: writing to one would not change the file). Raises PlanError."""
+    """Name -> tensor over the mapped file (privately: writing to one does not change the file). Raises PlanError."""
     try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:  # type: ignore[no-untyped-call]
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
     except FileNotFoundError as error:
         raise PlanError("the weight file is gone", where=path, hint="compile the plan again") from error

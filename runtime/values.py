@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Latent:
-    """samples: (B, C, h, w) float32, unscaled (raw VAE latent). noise_mask: (B or 1, 1, H, W) float32 in [0, 1] or None.
+    """samples: (B, C, h, w) float32, unscaled (raw VAE latent). noise_mask: (B or 1, 1, H, W) float32 in [0, 1].
 
     batch_index: which item of a larger batch each sample is; decides its noise."""
 
@@ -22,7 +22,10 @@ class Latent:
 
 @dataclass(frozen=True)
 class SavedFile:
-    """A file an output node wrote, in the words of ComfyUI's history. type: "output" or "temp"; kind: "images", "latents"."""
+    """A file an output node wrote, in the words of ComfyUI's history.
+
+    type: "output" or "temp"; kind: "images" or "latents".
+    """
 
     node: str
     kind: str

@@ -122,12 +122,13 @@ def _multi_head(e: Emitter, call: _Call) -> Value | None:
     )
     e.bind(merge, merged)
     shape = shape_of(call.node)
-    split = e.emit("Reshape", [merged, e.ints([0, -1, heads, int(shape[-1])])], (shape[0], shape[2], *shape[1::2]), q.dtype)
+    sizes = e.ints([0, -1, heads, int(shape[-1])])
+    split = e.emit("Reshape", [merged, sizes], (shape[0], shape[2], *shape[1::2]), q.dtype)
     return e.transpose(split, [0, 2, 1, 3])
 
 
 def _split_source(node: fx.Node) -> fx.Node | None:
-    """The (B, S, heads x dim) node that was viewed as heads and transposed to (B, heads, S, dim), if that is what it is."""
+    """The (B, S, heads x dim) node that was viewed as heads and transposed to (B, heads, S, dim), if it was."""
     view = node.args[0] if _swaps_heads(node) else None
     if not isinstance(view, fx.Node) or str(view.target) not in _VIEWS:
         return None

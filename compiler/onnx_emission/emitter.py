@@ -28,7 +28,7 @@ Shape = tuple[Any, ...]  # ints and sympy expressions
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the ONNX graph. shape: ints, and sympy expressions where dynamic. weight: its slot's key, if it is one."""
+    """A tensor of the ONNX graph. shape: ints, and sympy expressions where dynamic. weight: its slot's key, if any."""
 
     name: str
     dtype: str
@@ -144,7 +144,7 @@ class Emitter:
         if value.numel() > 1 << 20 or not all(n in self._known for n in node.all_input_nodes):
             return None
         arguments = fx.map_arg((node.args, dict(node.kwargs)), lambda n: self._known[n])
-        known = node.target(*arguments[0], **arguments[1])  # type: ignore[operator, misc, index]
+        known = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
         self._known[node] = known
         return self.tensor(known)
 
@@ -270,7 +270,7 @@ class Emitter:
 
     def dim(self, size: Any) -> str:
         """The name of a 1-D int64 tensor of one element holding a size: an int, or an expression over dynamic sizes."""
-        if isinstance(size, int) or isinstance(size, sympy.Integer):
+        if isinstance(size, int | sympy.Integer):
             return self.ints([int(size)])
         if size not in self._dim_names:
             if size in self._dims:

@@ -36,10 +36,7 @@ def _linear(e: Emitter, node: fx.Node) -> Value:
     a = e.arguments(node)
     x = e.to_compute(e.value(a["input"]))
     weight = a["weight"]
-    if e.is_weight(weight):
-        matrix = e.weight(weight, "T")
-    else:
-        matrix = e.transpose(e.value(weight), [1, 0])
+    matrix = e.weight(weight, "T") if e.is_weight(weight) else e.transpose(e.value(weight), [1, 0])
     shape = shape_of(node)
     product = e.emit("MatMul", [x, matrix], shape, x.dtype)
     if a.get("bias") is None:

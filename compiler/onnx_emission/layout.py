@@ -76,7 +76,9 @@ def _unsqueezed(e: Emitter, x: Value, axis: int) -> Value:
 
 def _unsqueeze(e: Emitter, node: fx.Node) -> Value:
     x = e.value(node.args[0])
-    return _unsqueezed(e, x, node.args[1] % (x.rank + 1))  # type: ignore[operator]
+    axis = node.args[1]
+    assert isinstance(axis, int)
+    return _unsqueezed(e, x, axis % (x.rank + 1))
 
 
 def _squeeze(e: Emitter, node: fx.Node) -> Value:

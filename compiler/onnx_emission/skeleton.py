@@ -94,7 +94,9 @@ class Skeleton:
         self._constants = {k: v for k, v in self._constants.items() if k in needed}
         self.weights = {k: v for k, v in self.weights.items() if k in needed}
 
-    def to_bytes(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int, ir_version: int) -> bytes:
+    def to_bytes(
+        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int, ir_version: int
+    ) -> bytes:
         """The serialised model: weights external, everything else inside."""
         opsets = [helper.make_opsetid("", opset)]
         if any(n.domain == MICROSOFT for n in self._nodes):

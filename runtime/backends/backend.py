@@ -27,7 +27,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What to build for. profile: dynamic dimension -> (min, opt, max) in the network's own units (latent pixels, tokens)."""
+    """What to build for. profile: dynamic dimension -> (min, opt, max), in the network's units (latents, tokens)."""
 
     precision: str
     device: str  # "cpu", "cuda"

@@ -42,7 +42,7 @@ class OrtModule:
             results = self._session.run_with_ort_values(self._outputs, feed)
         except Exception as error:  # onnxruntime raises a dozen classes that share no base but Exception
             raise RunError(f"onnxruntime: {error}", where="onnxruntime module") from error
-        return {n: torch.from_dlpack(r) for n, r in zip(self._outputs, results, strict=True)}
+        return {n: torch.utils.dlpack.from_dlpack(r) for n, r in zip(self._outputs, results, strict=True)}
 
     def close(self) -> None:
         self._session = None

@@ -54,7 +54,8 @@ def workflows(draw: st.DrawFn) -> Graph:
             nodes.append(Node(f"n{i}", "Reroute", {"": draw(st.sampled_from(sources[kind]))}))
             sources[kind].append(Link(f"n{i}", 0))
             continue
-        schema, inputs = NODES[class_type], {}
+        schema = NODES[class_type]
+        inputs: dict[str, Json] = {}
         for declared in schema.inputs:
             if declared.type == "INT" and sources["INT"] and draw(st.booleans()) and class_type != "PrimitiveInt":
                 inputs[declared.name] = draw(st.sampled_from(sources["INT"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -77,7 +77,7 @@ def orders(draw: st.DrawFn, most: int) -> Order:
         values.append((draw(st.integers(0, 20)), maker, tuple(sorted(users))))
     effects = sorted(draw(st.sets(st.integers(0, count - 1), max_size=3)))
     kept = [(draw(st.integers(0, 9)), step) for step in effects]
-    return Order(tuple(f"s{i}" for i in range(count)), values, kept, list(zip(effects, effects[1:], strict=False)))
+    return Order(tuple(f"s{i}" for i in range(count)), values, kept, list(pairwise(effects)))
 
 
 def allowed(order: Order, steps: tuple[int, ...] | list[int]) -> bool:

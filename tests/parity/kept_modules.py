@@ -33,7 +33,7 @@ class KeepingBackend:
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
-        self.name, self.form = inner.name, inner.form
+        self.name, self.form, self.profiled = inner.name, inner.form, inner.profiled
         self._kept: OrderedDict[tuple[str, str | None, str], KeptModule] = OrderedDict()
 
     def available(self) -> Availability:
