@@ -81,6 +81,8 @@ class Machine:
 
         inputs = {name: tree(value) for name, value in step.inputs.items()}
         networks = {role: _network(program, network) for role, network in step.networks.items()}
+        if step.op == "identity":
+            return (inputs["value"],)
         meant = _meaning(step.op, inputs, networks)
         if meant is not None:
             return (meant,)
@@ -93,8 +95,6 @@ class Machine:
 
 def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value | None:
     """What ops mean that passes make out of others."""
-    if op == "identity":
-        return inputs["value"]
     if op == "image_to_u8":
         return digest("u8", inputs["image"])
     if op == "decode_latent":
