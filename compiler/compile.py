@@ -98,7 +98,10 @@ def compile_workflow(
 
 
 def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:
-    """The graph with widget values coerced and defaults filled in, and the warnings. Raises WorkflowError, ModelMissingError."""
+    """The graph with widget values coerced and defaults filled in, and the warnings.
+
+    Raises WorkflowError; ModelMissingError where only model files are missing.
+    """
     listing = {kind: folders.list(kind) for kind in folders.kinds}
     problems = (*graph.warnings, *check(graph, schemas, listing))
     errors = tuple(p for p in problems if p.severity == "error")
