@@ -18,6 +18,7 @@ from graphs.errors import Problem
 if TYPE_CHECKING:
     from comfyc.parameter_types import Size
     from graphs.graph import Graph
+    from graphs.schemas import Schemas
     from runtime.backends.backend import Progress
     from runtime.session import Session
 
@@ -29,6 +30,7 @@ class Workflow:
     """A workflow as read from a file: UI or API JSON, or a PNG or WebP picture that carries one."""
 
     graph: Graph
+    schemas: Schemas
     path: Path | None = None
 
     @classmethod
@@ -36,16 +38,15 @@ class Workflow:
         """Raises UsageError (no such file), WorkflowError with every problem."""
         from comfyc.sources import read_graph, schemas_of
 
-        file = Path(path)
-        return cls(read_graph(file, schemas_of(Path(object_info) if object_info else None)), file)
+        file, schemas = Path(path), schemas_of(Path(object_info) if object_info else None)
+        return cls(read_graph(file, schemas), schemas, file)
 
     def check(self, *, models: Sequence[PathText] = ()) -> tuple[Problem, ...]:
         """Every problem, warnings included; none means that it can be compiled."""
         from comfyc.sources import folders_of, listing
         from compiler.check import check
-        from graphs.schemas import builtin
 
-        return check(self.graph, builtin(), listing(folders_of([Path(m) for m in models])))
+        return check(self.graph, self.schemas, listing(folders_of([Path(m) for m in models])))
 
     def to_api(self) -> Mapping[str, Any]:
         """The API ("prompt") JSON."""
@@ -88,7 +89,9 @@ def compile(
         compat=compat,
     )
     plan_dir = writable_plan_dir(Path(output))
-    compile_into(source.graph, plan_dir, chosen, folders_of([Path(m) for m in models]), Store(), progress)
+    compile_into(
+        source.graph, plan_dir, chosen, folders_of([Path(m) for m in models]), Store(), source.schemas, progress
+    )
     return plan_dir
 
 

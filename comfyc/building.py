@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ if TYPE_CHECKING:
     from compiler.compile import CompileResult
     from compiler.options import CompileOptions
     from graphs.graph import Graph
+    from graphs.schemas import Schemas
     from runtime.backends.backend import Progress
     from runtime.folders import Folders
     from runtime.store import Store
+
+log = logging.getLogger(__name__)
 
 
 def options_of(
@@ -57,12 +61,20 @@ def compile_into(
     options: CompileOptions,
     folders: Folders,
     store: Store,
+    schemas: Schemas,
     progress: Progress | None = None,
 ) -> CompileResult:
-    """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises."""
+    """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises.
+
+    What the check was lenient about goes to the log, besides what reading the workflow has said already.
+    """
     from compiler.compile import compile_workflow, write
 
-    result = compile_workflow(graph, options, folders=folders, store=store, progress=progress)
+    result = compile_workflow(graph, options, folders=folders, store=store, schemas=schemas, progress=progress)
+    for problem in result.warnings:
+        if problem not in graph.warnings:
+            log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
+    log.info("%s", result.why_backend)
     write(result, plan_dir)
     return result
 

@@ -22,6 +22,7 @@ class Bars:
         self._enabled = (sys.stderr.isatty() and not is_quiet()) if enabled is None else enabled
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._endless: tuple[str, TaskID] | None = None  # the phase at work whose length is not known
 
     def __enter__(self) -> Bars:
         if self._enabled:
@@ -61,8 +62,13 @@ class Bars:
     def report(self, phase: str, done: int, total: int) -> bool:
         """Moves the bar of a phase, making it when new. Always True: Ctrl-C cancels, not a bar."""
         if self._progress is not None:
+            if self._endless is not None and self._endless[0] != phase:
+                self._progress.update(self._endless[1], visible=False)  # it ended without a word
+                self._endless = None
             task = self._tasks.get(phase)
             if task is None or (done == 0 and self._progress.tasks[self._progress.task_ids.index(task)].finished):
                 task = self._tasks[phase] = self._progress.add_task(phase, total=total or None)
-            self._progress.update(task, completed=done, total=total or None)
+            self._progress.update(task, completed=done, total=total or None, visible=True)
+            if not total:
+                self._endless = (phase, task)
         return True

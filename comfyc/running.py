@@ -14,7 +14,7 @@ from graphs.errors import PlanError, StoreError
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
     from graphs.graph import Graph
-    from graphs.node import NodeDef
+    from graphs.schemas import Schemas
     from runtime.backends.backend import Backend, Progress
     from runtime.folders import Folders
     from runtime.session import RunResult, Session
@@ -86,7 +86,7 @@ def _cached_session(
     graph: Graph,
     options: CompileOptions,
     folders: Folders,
-    schemas: Mapping[str, NodeDef],
+    schemas: Schemas,
     progress: Progress | None,
 ) -> tuple[Path, Session]:
     from comfyc.building import compile_into
@@ -103,7 +103,7 @@ def _cached_session(
         except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
             log.info("the cached plan cannot be used (%s): compiling again", error)
             cache.remove(key)
-    compile_into(graph, cache.path(key), options, folders, store, progress)
+    compile_into(graph, cache.path(key), options, folders, store, schemas, progress)
     cache.note(key, workflow)
     return cache.path(key), Session.open(cache.path(key), store=store)
 
@@ -132,6 +132,7 @@ def compiled(workflow: Path, plan_dir: Path, models: Sequence[Path], **chosen: A
     from comfyc.sources import folders_of, read_graph, schemas_of
     from runtime.store import Store
 
-    graph = read_graph(workflow, schemas_of(None))
-    compile_into(graph, plan_dir, options_of(**chosen), folders_of(models), Store())
+    schemas = schemas_of(None)
+    graph = read_graph(workflow, schemas)
+    compile_into(graph, plan_dir, options_of(**chosen), folders_of(models), Store(), schemas)
     return plan_dir

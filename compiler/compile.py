@@ -12,6 +12,7 @@ from compiler.check import check, coerced
 from compiler.constants import ConstantFolder
 from compiler.link import Counts, Linker, Target
 from compiler.lower import lower
+from compiler.missing_models import is_missing_model, missing_models_error
 from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
@@ -97,7 +98,10 @@ def compile_workflow(
 
 
 def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:
-    """The graph with widget values coerced and defaults filled in, and the warnings. Raises WorkflowError."""
+    """The graph with widget values coerced and defaults filled in, and the warnings.
+
+    Raises WorkflowError; ModelMissingError where only model files are missing.
+    """
     listing = {kind: folders.list(kind) for kind in folders.kinds}
     problems = (*graph.warnings, *check(graph, schemas, listing))
     errors = tuple(p for p in problems if p.severity == "error")

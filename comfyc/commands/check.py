@@ -32,6 +32,7 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
     Exit code 3 when a workflow has errors, 4 when only model files are missing.
     """
     from comfyc.sources import folders_of, listing, schemas_of
+    from compiler.missing_models import is_missing_model
 
     schemas = schemas_of(object_info)
     files = listing(folders_of(models))
@@ -51,7 +52,7 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
         for path, problems in found.items():
             _print(path, problems)
     if errors:
-        raise click.exceptions.Exit(4 if all(_is_missing_model(p, schemas) for p in errors) else 3)
+        raise click.exceptions.Exit(4 if all(is_missing_model(p, schemas) for p in errors) else 3)
 
 
 def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Problem, ...]:
@@ -65,13 +66,6 @@ def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Proble
     except WorkflowError as error:
         return error.problems or (Problem("bad_workflow", str(error)),)
     return (*graph.warnings, *check(graph, schemas, files))
-
-
-def _is_missing_model(problem: Problem, schemas: Schemas) -> bool:
-    """Whether a widget names a file that is not in its model folder, and nothing worse."""
-    schema = schemas.lookup(problem.class_type) if problem.class_type else None
-    declared = schema.input(problem.input_name) if schema and problem.input_name else None
-    return problem.type == "value_not_in_list" and declared is not None and declared.folder not in (None, "input")
 
 
 def _print(path: Path, problems: tuple[Problem, ...]) -> None:

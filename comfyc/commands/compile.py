@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def command(
     graph = set_in_workflow(read_graph(workflow, schemas), settings, schemas)
     began = time.perf_counter()
     with Bars() as bars:
-        result = compile_into(graph, plan_dir, options, folders_of(models), Store(), bars.report)
+        result = compile_into(graph, plan_dir, options, folders_of(models), Store(), schemas, bars.report)
     seconds = time.perf_counter() - began
     plan = result.plan
     if as_json:
@@ -65,6 +66,7 @@ def command(
             "backend": plan.backend,
             "device": plan.device,
             "seconds": round(seconds, 3),
+            "made": asdict(result.counts),
             "networks": sorted(plan.bindings),
             "parameters": sorted(plan.program.parameters),
         }
