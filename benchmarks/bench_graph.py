@@ -2,9 +2,9 @@
 
     python -m benchmarks.bench_graph [SIZE ...]
 
-One core, no model files. The workflow is made of text-to-image pipelines with what real files have: loaders that say the
-same, reroutes, a primitive, nodes that lead nowhere, values of the wrong type. It is read from JSON text in the API form and
-in the UI form. Prints a table and writes results/graph.json.
+One core, no model files. The workflow is made of text-to-image pipelines with what real files have: loaders that
+say the same, reroutes, a primitive, nodes that lead nowhere, values of the wrong type. It is read from JSON text in the API form
+and in the UI form. Prints a table and writes results/graph.json.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def ui_workflow(nodes: int, schemas: Schemas) -> dict[str, Json]:
     saved = []
     for node_id, entry in prompt.items():
         reroute = entry["class_type"] == "Reroute"
-        inputs, widgets = [], []
+        inputs: list[Json] = []
+        widgets: list[Json] = []
         for name, value in entry["inputs"].items():
             if isinstance(value, list):
                 links.append([len(links) + 1, int(value[0]), value[1], int(node_id), len(inputs), "*"])
@@ -147,7 +148,8 @@ def best(text: str, schemas: Schemas, parse: Callable[[Json], Graph], runs: int)
 def main(sizes: tuple[int, ...] = SIZES) -> list[dict[str, Json]]:
     schemas = builtin()
     rows = []
-    print(f"{'form':4} {'nodes':>7} {'after':>7} " + " ".join(f"{name:>8}" for name in (*PHASES, "total")) + "  us/node")
+    names = " ".join(f"{name:>8}" for name in (*PHASES, "total"))
+    print(f"{'form':4} {'nodes':>7} {'after':>7} {names}  us/node")
     for size in sizes:
         runs = 5 if size <= 1_000 else 3 if size <= 10_000 else 1
         api, ui = json.dumps(api_workflow(size)), json.dumps(ui_workflow(size, schemas))

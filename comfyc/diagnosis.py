@@ -88,18 +88,7 @@ def onnxruntime_findings() -> Iterator[Finding]:
 def tensorrt_findings() -> Iterator[Finding]:
     rtx = version_of("tensorrt-rtx-cu13-bindings") or version_of("tensorrt-rtx")
     if rtx:
-        runs = _nvidia_present()
-        yield Finding(
-            "tensorrt", "tensorrt-rtx", OK, f"{rtx}: builds engines here" + ("" if runs else ", runs none (no GPU)")
-        )
-    else:
-        yield Finding(
-            "tensorrt",
-            "tensorrt-rtx",
-            WARN,
-            "not installed: no engines for NVIDIA GPUs can be built here",
-            'only if you want them: pip install "comfyc[tensorrt-rtx]"',
-        )
+        yield Finding("tensorrt", "tensorrt-rtx", OK, f"{rtx}: installed, not used by this version")
     if trt := version_of("tensorrt"):
         yield Finding("tensorrt", "tensorrt", OK, trt)
 

@@ -17,7 +17,7 @@ from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
 from compiler.resolve import resolve
-from graphs.errors import ModelMissingError, Problem, WorkflowError
+from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.plan import NetworkBinding, Plan
 from graphs.plan_json import save_plan
@@ -105,18 +105,11 @@ def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tu
     listing = {kind: folders.list(kind) for kind in folders.kinds}
     problems = (*graph.warnings, *check(graph, schemas, listing))
     errors = tuple(p for p in problems if p.severity == "error")
-    if errors and all(_names_missing_file(p, schemas) for p in errors):
-        raise ModelMissingError("; ".join(str(p) for p in errors))
+    if errors and all(is_missing_model(p, schemas) for p in errors):
+        raise missing_models_error(errors)
     if errors:
         raise WorkflowError(f"the workflow has {len(errors)} problem{'s' if len(errors) > 1 else ''}", errors)
     return coerced(graph, schemas), problems
-
-
-def _names_missing_file(problem: Problem, schemas: Schemas) -> bool:
-    """Whether a problem is no fault of the workflow: a model file that is not in the folders here."""
-    definition = schemas.lookup(problem.class_type or "")
-    schema = definition.input(problem.input_name or "") if definition is not None else None
-    return problem.type == "value_not_in_list" and schema is not None and schema.folder not in (None, "input")
 
 
 def write(result: CompileResult, directory: Path) -> None:

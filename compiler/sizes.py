@@ -141,7 +141,7 @@ def _picture(program: Program, step: Step, given: Picture) -> Picture:
         width, height = (_number(program, step, name, 0) for name in ("width", "height"))
         if width == 0 and height == 0:
             return given
-        width = width or given.width * height / given.height
+        width = int(width or given.width * height / given.height)
         return _sized(given.batch, height or given.height * width / given.width, width)
     if step.op in ("scale_latent", "scale_image"):
         factor = _value(program, step.inputs.get("factor"))

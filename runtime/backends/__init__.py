@@ -16,7 +16,6 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "onnxruntime": "runtime.backends.onnxruntime:OnnxRuntimeBackend",
         "eager": "runtime.backends.eager:EagerBackend",
-        "tensorrt": "runtime.backends.tensorrt:TensorRTBackend",
         "null": "runtime.backends.null:NullBackend",
     }
 )
@@ -24,6 +23,8 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
 
 def backend(name: str) -> Backend:
     """The backend of that name; its libraries need not be installed. Raises UsageError."""
+    if name == "tensorrt":
+        raise DeviceError("the TensorRT backend is not part of this version", hint="use --backend onnxruntime or eager")
     if name not in BACKENDS:
         raise UsageError("unknown backend", expected=", ".join(("auto", *BACKENDS)), got=name)
     module, _, attribute = BACKENDS[name].partition(":")

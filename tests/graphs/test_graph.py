@@ -123,10 +123,10 @@ def test_order_is_what_networkx_says(count: int, random: object) -> None:
 
 def test_ten_thousand_nodes_are_quick() -> None:
     nodes = [node(str(i), *(str(j) for j in (i - 1, i - 7, i // 2) if 0 <= j < i)) for i in range(10_000)]
-    started = time.perf_counter()
+    started = time.process_time()
     graph = Graph(nodes)
     graph.ancestors(["9999"])
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert len(graph.topological()) == 10_000
 
 
