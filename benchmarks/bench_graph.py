@@ -3,7 +3,8 @@
     python -m benchmarks.bench_graph [SIZE ...]
 
 One core, no model files. The workflow is made of text-to-image pipelines with what real files have: loaders that
-say the same, reroutes, a primitive, nodes that lead nowhere, values of the wrong type. It is read from JSON text in the API form
+say the same, reroutes, a primitive, nodes that lead nowhere, values of
+the wrong type. It is read from JSON text in the API form
 and in the UI form. Prints a table and writes results/graph.json.
 """
 
