@@ -27,7 +27,7 @@ from compiler.weights import materialise
 from graphs.plan import EngineRef, NetworkBinding, Profile
 from graphs.program import NetworkUse
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
+from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec, base_name
 from runtime.store import Sink, Store, key_of
 
 log = logging.getLogger(__name__)
@@ -209,11 +209,13 @@ def _profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, t
     names = {i.name for i in inputs}
     if "tokens" in names:
         sizes["batch"] = (1, 1, text[1] // CHUNK + 1)
+    elif "hint_image" in names:
+        sizes["batch"] = (1, 1, high)  # one hint serves a whole batch of pictures
     elif names & {"latent", "image"}:
         sizes["batch"] = (low, low, high)
     elif names == {"context"}:
         sizes["batch"] = (1, 1, 1)  # texts are projected one by one
-    used = {str(d).partition("*")[0] for spec in inputs for d in spec.shape if isinstance(d, str)}
+    used = {base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)}
     return {name: sizes[name] for name in sorted(used)}
 
 

@@ -13,7 +13,25 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-Dim = int | str  # a str names a dynamic dimension: "batch", "height", "width", "text", ...
+Dim = int | str  # a str names a dynamic dimension: "batch", "height", "height*8", "height/4"; see size_of
+
+
+def base_name(dim: str) -> str:
+    """The dynamic dimension that a dimension follows: "height" for "height", "height*8" and "height/4"."""
+    return dim.partition("*")[0].partition("/")[0]
+
+
+def size_of(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The number behind a dimension. sizes: of the dynamic dimensions by name.
+
+    "height*8" is a multiple; "height/4" is height halved twice, rounded up each time, as convolutions of stride 2 do.
+    """
+    if isinstance(dim, int):
+        return dim
+    size = sizes[base_name(dim)]
+    _, _, factor = dim.partition("*")
+    _, _, divisor = dim.partition("/")
+    return -(-size // int(divisor)) if divisor else size * int(factor or 1)
 
 
 @dataclass(frozen=True)
