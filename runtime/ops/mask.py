@@ -81,9 +81,7 @@ _OPERATIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType
 )
 
 
-def composite_mask(
-    context: OpContext, destination: Tensor, source: Tensor, x: int, y: int, operation: str
-) -> Tensor:
+def composite_mask(context: OpContext, destination: Tensor, source: Tensor, x: int, y: int, operation: str) -> Tensor:
     """The source laid on the destination at (x, y), as far as it reaches; cut to [0, 1]."""
     if operation not in _OPERATIONS:
         known = ", ".join(_OPERATIONS)

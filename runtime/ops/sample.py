@@ -6,7 +6,7 @@ Sigmas stay on the host; x, noise and text stay on the device; the loop never wa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -93,7 +93,12 @@ def sample(
     time: Tensor | None = None,
     positive_masks: tuple[Tensor, ...] = (),
     negative_masks: tuple[Tensor, ...] = (),
-    **controls: Any,
+    control_hints: tuple[Tensor, ...] = (),
+    control_strengths: tuple[float, ...] = (),
+    control_starts: tuple[float, ...] = (),
+    control_ends: tuple[float, ...] = (),
+    control_contexts: tuple[Tensor, ...] = (),
+    control_times: tuple[Tensor, ...] = (),
 ) -> Latent:
     """latent: sampled from noise over sigmas, unscaled like the one that came in, with its mask and indices.
 
@@ -102,9 +107,8 @@ def sample(
     does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core,
     and the role "unet_time" embeds the timesteps that samplers visit off the schedule.
 
-    controls: the fields of ControlInputs, where ControlNets act; the U-Net then takes their residuals, whose shapes are
-    attrs["residuals"], and control i has the roles controlnet.i, controlnet_hint.i and, where hoisted,
-    controlnet_time.i."""
+    control_*: see ControlInputs. The U-Net takes their residuals, of the shapes attrs["residuals"]; control i has the
+    roles controlnet.i, controlnet_hint.i and, where hoisted, controlnet_time.i."""
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
         return latent
@@ -113,7 +117,8 @@ def sample(
     start = _checked(context, latent).to(context.device) * scale
     noise = noise.to(context.device)
     conds = _conds(positive, negative, positive_context, negative_context, time)
-    control = ControlInputs(**controls)
+    settings = ControlSettings(control_strengths, control_starts, control_ends)
+    control = ControlInputs(control_hints, settings, control_contexts, control_times)
     network = _network(context, model, sigmas, time, control)
     size = (start.shape[-2], start.shape[-1])
     texts = control.texts(_tuple(positive), _tuple(negative))
@@ -138,27 +143,21 @@ Texts = tuple[tuple["Tensor", ...], ...]  # per entry, what each ControlNet take
 class ControlInputs:
     """What a sample step has for its ControlNets, one of each per control.
 
-    control_hints: images (B, H, W, 3). control_contexts, control_times: hoisted, as project_context and embed_time give
-    them; of the contexts there is one per control and entry, the positive entries of control 0 first, then its negative
-    ones, then control 1."""
+    hints: images (B, H, W, 3). contexts, times: hoisted, as project_context and embed_time give them; of the contexts
+    there is one per control and entry, the positive entries of control 0 first, then its negative ones, then control 1.
+    """
 
-    control_hints: tuple[Tensor, ...] = ()
-    control_strengths: tuple[float, ...] = ()
-    control_starts: tuple[float, ...] = ()
-    control_ends: tuple[float, ...] = ()
-    control_contexts: tuple[Tensor, ...] = ()
-    control_times: tuple[Tensor, ...] = ()
-
-    @property
-    def settings(self) -> ControlSettings:
-        return ControlSettings(self.control_strengths, self.control_starts, self.control_ends)
+    hints: tuple[Tensor, ...] = ()
+    settings: ControlSettings = field(default_factory=ControlSettings)
+    contexts: tuple[Tensor, ...] = ()
+    times: tuple[Tensor, ...] = ()
 
     def texts(self, positive: tuple[Tensor, ...], negative: tuple[Tensor, ...]) -> tuple[Texts, Texts]:
         """By side."""
-        count, entries = len(self.control_hints), (*positive, *negative)
-        if self.control_contexts:
+        count, entries = len(self.hints), (*positive, *negative)
+        if self.contexts:
             width = len(entries)
-            found = tuple(tuple(self.control_contexts[c * width + e] for c in range(count)) for e in range(width))
+            found = tuple(tuple(self.contexts[c * width + e] for c in range(count)) for e in range(width))
         else:
             found = tuple((embedding,) * count for embedding in entries)
         return found[: len(positive)], found[len(positive) :]
@@ -235,7 +234,7 @@ def _network(
 ) -> Network:
     unet = context.module("unet")
     visited = model.timestep(sigmas[:-1])
-    nets = _control_nets(context, visited, control) if control.control_hints else None
+    nets = _control_nets(context, visited, control) if control.hints else None
     if time is None:
         return WholeNetwork(unet, model, nets)
     return CoreNetwork(unet, model, _table(context, "unet_time", visited, time), nets)
@@ -243,11 +242,11 @@ def _network(
 
 def _control_nets(context: OpContext, visited: Tensor, control: ControlInputs) -> ControlNets:
     tables = [
-        _table(context, f"controlnet_time.{index}", visited, time) for index, time in enumerate(control.control_times)
+        _table(context, f"controlnet_time.{index}", visited, time) for index, time in enumerate(control.times)
     ]
     shapes = [ResidualShape(int(channels), int(halvings)) for channels, halvings in context.attrs["residuals"]]
     averaged = [bool(options["averaged"]) for options in context.attrs["controls"]]
-    return ControlNets(context, shapes, control.control_hints, averaged, tables)
+    return ControlNets(context, shapes, control.hints, averaged, tables)
 
 
 def _table(context: OpContext, role: str, visited: Tensor, time: Tensor) -> TimeTable:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler.checkpoint import detect, open_checkpoint
+from compiler.control_file import detect_control
 from compiler.lora import flattened, merged
 from compiler.networks import NETWORKS
 from graphs.program import LoraUse, ModelFile, WeightRecipe
@@ -29,7 +30,8 @@ def load_network(kind: str, recipe: WeightRecipe, **options: Any) -> nn.Module:
     """The network in float32. Fails where a weight is missing."""
     definition = NETWORKS[kind]
     base, _ = flattened(recipe)
-    config = definition.configure(detect(open_checkpoint(by_path(base))), options)
+    detected = detect_control if definition.part == "controlnet" else detect
+    config = definition.configure(detected(open_checkpoint(by_path(base))), options)
     weights = merged(recipe, definition.part, by_path)
     with torch.device("meta"):
         module = definition.module(config)
@@ -51,7 +53,7 @@ class EagerModule:
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
             outputs = self.network(*(inputs[name] for name in self._inputs))
-        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
+        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple | list) else (outputs,), strict=True))
 
     def close(self) -> None:
         pass
