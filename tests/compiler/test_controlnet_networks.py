@@ -27,7 +27,7 @@ from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, 
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
 
-# Three levels, one of them without attention, two res blocks only on one: deeper and narrower files are no special case.
+# Three levels, one without attention, one with two res blocks: deeper and narrower files are no special case.
 UNET = UNetConfig(
     model_channels=32, time_width=128, widths=(32, 64, 64), res_blocks=(1, 2, 1), depths=(0, 1, 1), context_width=64
 )
