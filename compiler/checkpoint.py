@@ -1,6 +1,7 @@
 """What a checkpoint is: its parts, what architecture they have, and that every key of it is accounted for.
 
-All renaming of checkpoint keys is in LAYOUTS; inside a part a key is called as the original layout calls it.
+All renaming of checkpoint keys is in LAYOUTS, and for ControlNets of diffusers in compiler.control_names; inside a part
+a key is called as the original layout calls it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from compiler import control_names
 from compiler.architecture import Architecture, Shapes, not_compiled, text_config, unet_config, vae_config
 from compiler.families import HARMLESS, foreign_kind
 from compiler.model_file import ModelTensors, TensorInfo, open_model_file
@@ -90,6 +92,8 @@ def _open(path: Path, size_bytes: int, mtime_ns: int) -> Checkpoint:
     names = {part: found for part in LAYOUTS if (found := _part_names(tensors, part))}
     if _MARKS["controlnet"] in tensors:
         names.pop("unet", None)  # a ControlNet without prefix: half of its keys are called like a U-Net's
+    if control_names.MARK in tensors:
+        names = {"controlnet": control_names.original_names(tensors)}
     return Checkpoint(tensors, names)
 
 

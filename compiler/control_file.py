@@ -1,6 +1,7 @@
 """What a ControlNet file is: its architecture, and whether it fits a model.
 
-Files are in the original layout, with or without the prefix "control_model."; everything else is refused by name.
+Files are in the original layout, with or without the prefix "control_model.", or in that of diffusers; everything else
+is refused by name.
 """
 
 from __future__ import annotations

@@ -38,11 +38,10 @@ _FOREIGN: tuple[tuple[str, str, str], ...] = (
 # The same for what stands in the folder of ControlNets and is none that we compile.
 _NO_CONTROL: tuple[tuple[str, str, str], ...] = (
     ("a Control-LoRA", r"lora_controlnet$", "Control-LoRAs are not compiled yet; use a full ControlNet"),
-    ("a ControlNet in the layout of diffusers", r"controlnet_cond_embedding\.",
-     "take the same ControlNet in its original single-file layout (keys input_hint_block, zero_convs)"),
     ("a T2I-Adapter", r"((adapter\.)?body\.\d+\.(in_conv|block1|resnets)|adapter\.conv_in)",
      "T2I-Adapters are not compiled yet; use a ControlNet"),
-    ("a ControlNet for SDXL", r"(control_model\.)?(label_emb\.|task_embedding$)", "use one for Stable Diffusion 1.x"),
+    ("a ControlNet for SDXL", r"(control_model\.)?(label_emb\.|add_embedding\.|task_embedding$)",
+     "use one for Stable Diffusion 1.x"),
     ("a ControlNet for Stable Diffusion 3 or Flux", r"(controlnet_blocks|transformer_blocks|pos_embed_input)\b",
      "use one for Stable Diffusion 1.x"),
     ("a LoRA", r".*\.(lora_(up|down|A|B)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|lora_linear_layer)\b",

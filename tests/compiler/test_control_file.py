@@ -42,6 +42,50 @@ def test_a_pickle_reads_like_safetensors(tmp_path: Path) -> None:
     assert detect_control(open_checkpoint(tmp_path / "c.pth")).controlnet == ControlNetConfig(SHALLOW)
 
 
+def test_the_layout_of_diffusers_names_the_same_tensors(tmp_path: Path) -> None:
+    write_controlnet(tmp_path / "c.safetensors", unet=UNET)
+    original = load_file(tmp_path / "c.safetensors")
+    save_file({_diffusers_name(key): tensor for key, tensor in original.items()}, tmp_path / "d.safetensors")
+    opened = open_checkpoint(tmp_path / "d.safetensors")
+    assert detect_control(opened).controlnet == ControlNetConfig(UNET)
+    assert opened.names["controlnet"].keys() == original.keys()
+    for key, tensor in original.items():
+        assert torch.equal(opened.tensor("controlnet", key), tensor), key
+    with pytest.raises(CheckpointError, match=r"a ControlNet.*load it with a ControlNet loader"):
+        detect(opened)
+
+
+def _diffusers_name(key: str) -> str:
+    """Written down block by block for four levels of two res blocks: input block n is resnet (n-1) % 3 of level
+    (n-1) // 3, or its downsampler."""
+    res = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
+           "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}  # fmt: skip
+    head, number, *rest = key.split(".")
+    tail = ".".join(rest)
+    if head == "time_embed":
+        return f"time_embedding.linear_{int(number) // 2 + 1}.{tail}"
+    if head == "zero_convs":
+        return f"controlnet_down_blocks.{number}.{rest[1]}"
+    if head == "middle_block_out":
+        return f"controlnet_mid_block.{tail}"
+    if head == "input_hint_block":
+        names = {"0": "conv_in", "14": "conv_out"} | {str(2 * i + 2): f"blocks.{i}" for i in range(6)}
+        return f"controlnet_cond_embedding.{names[number]}.{tail}"
+    if head == "input_blocks" and number == "0":
+        return f"conv_in.{rest[1]}"
+    if head == "middle_block":
+        if number == "1":
+            return f"mid_block.attentions.0.{tail}"
+        return f"mid_block.resnets.{int(number) // 2}.{res[tail.rpartition('.')[0]]}.{rest[-1]}"
+    level, place = divmod(int(number) - 1, 3)
+    inside = ".".join(rest[1:])
+    if place == 2:
+        return f"down_blocks.{level}.downsamplers.0.conv.{rest[-1]}"
+    if rest[0] == "1":
+        return f"down_blocks.{level}.attentions.{place}.{inside}"
+    return f"down_blocks.{level}.resnets.{place}.{res[inside.rpartition('.')[0]]}.{rest[-1]}"
+
+
 def test_a_bare_control_net_is_no_checkpoint(tmp_path: Path) -> None:
     write_controlnet(tmp_path / "c.safetensors", unet=SHALLOW)
     with pytest.raises(CheckpointError, match=r"a ControlNet.*load it with a ControlNet loader"):
@@ -71,7 +115,7 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     ("keys", "got"),
     [
         (("lora_controlnet", "zero_convs.0.0.weight", "input_blocks.1.0.in_layers.2.up"), "a Control-LoRA"),
-        (("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"), "layout of diffusers"),
+        (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), "a ControlNet for SDXL"),
         (("body.0.in_conv.weight", "conv_in.weight"), "a T2I-Adapter"),
         (("adapter.body.0.resnets.0.block1.weight",), "a T2I-Adapter"),
         (("control_model.label_emb.0.0.weight", "control_model.zero_convs.0.0.weight"), "a ControlNet for SDXL"),
