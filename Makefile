@@ -37,7 +37,7 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 4.6 GB once)
+parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 3.1 GB once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
 	@status=0; for backend in $(PARITY_BACKENDS); do \
 	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
