@@ -59,8 +59,8 @@ _OPS = (
     OpSpec("sample", ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name", "positive", "negative"), ("latent",),
            ("unet",),
            optional=("positive_context", "negative_context", "time", "positive_masks", "negative_masks",
-                     "control_hints", "control_strengths", "control_starts", "control_ends", "control_contexts",
-                     "control_times"),
+                     "differential", "control_hints", "control_strengths", "control_starts", "control_ends",
+                     "control_contexts", "control_times"),
            optional_networks=("unet_time",),
            numbered_networks=("controlnet", "controlnet_hint", "controlnet_time")),
     # pictures

@@ -88,10 +88,14 @@ class WeightRecipe:
 
 @dataclass(frozen=True)
 class ModelValue:
-    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint."""
+    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint.
+
+    differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
+    """
 
     weights: WeightRecipe
     prediction: str | None = None
+    differential: Operand | None = None
 
 
 @dataclass(frozen=True)

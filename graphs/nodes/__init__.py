@@ -8,7 +8,7 @@ from types import MappingProxyType
 from graphs.node import NodeDef
 from graphs.nodes.controlnet import CONTROL_NET_APPLY, CONTROL_NET_APPLY_ADVANCED, CONTROL_NET_LOADER
 from graphs.nodes.images import IMAGE_SCALE, IMAGE_SCALE_BY, LOAD_IMAGE, PREVIEW_IMAGE, SAVE_IMAGE
-from graphs.nodes.inpaint import SET_LATENT_NOISE_MASK, VAE_ENCODE_FOR_INPAINT
+from graphs.nodes.inpaint import DIFFERENTIAL_DIFFUSION, SET_LATENT_NOISE_MASK, VAE_ENCODE_FOR_INPAINT
 from graphs.nodes.latents import EMPTY_LATENT_IMAGE, LATENT_UPSCALE, LATENT_UPSCALE_BY, LOAD_LATENT, SAVE_LATENT
 from graphs.nodes.loaders import CHECKPOINT_LOADER_SIMPLE, LORA_LOADER, LORA_LOADER_MODEL_ONLY, VAE_LOADER
 from graphs.nodes.masks import (
@@ -44,6 +44,7 @@ NODES: Mapping[str, NodeDef] = MappingProxyType(
         "ControlNetApplyAdvanced": CONTROL_NET_APPLY_ADVANCED,
         "ControlNetLoader": CONTROL_NET_LOADER,
         "CropMask": CROP_MASK,
+        "DifferentialDiffusion": DIFFERENTIAL_DIFFUSION,
         "EmptyLatentImage": EMPTY_LATENT_IMAGE,
         "FeatherMask": FEATHER_MASK,
         "GrowMask": GROW_MASK,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from graphs.node import Input, Node, NodeDef, Output
 from graphs.program import Builder
 
@@ -42,4 +44,21 @@ VAE_ENCODE_FOR_INPAINT = NodeDef(
     ),
     outputs=(Output("LATENT", "LATENT"),),
     lower=_lower_encode,
+)
+
+
+def _lower_differential(node: Node, b: Builder) -> None:
+    b.output(0, replace(b.model(), differential=b.operand("strength")))
+
+
+DIFFERENTIAL_DIFFUSION = NodeDef(
+    class_type="DifferentialDiffusion",
+    display_name="Differential Diffusion",
+    category="_for_testing",
+    inputs=(
+        Input("model", "MODEL"),
+        Input("strength", "FLOAT", required=False, default=1.0, min=0.0, max=1.0, step=0.01),
+    ),
+    outputs=(Output("MODEL", "MODEL"),),
+    lower=_lower_differential,
 )

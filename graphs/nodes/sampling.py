@@ -42,10 +42,10 @@ def _entry_options(control: ControlParts, **sides: Conditioning) -> dict[str, Js
 
 def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noise: Mapping[str, OperandTree]) -> None:
     """What both samplers share. sigmas and noise: the inputs that only one of them has."""
-    weights = b.model().weights
+    model = b.model()
     positive, negative = b.conditioning("positive"), b.conditioning("negative")
     control = control_parts(b, positive=positive, negative=negative)
-    network = b.network("unet_control" if control.networks else "unet", weights)
+    network = b.network("unet_control" if control.networks else "unet", model.weights)
     latent, sampler_name = b.operand("latent_image"), b.operand("sampler_name")
     (table,) = b.emit(
         "make_sigmas",
@@ -63,6 +63,7 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
             "sampler_name": sampler_name,
             "positive": _embeddings(positive),
             "negative": _embeddings(negative),
+            **({} if model.differential is None else {"differential": model.differential}),
             **control.inputs,
         },
         attrs={**_entry_options(control, positive=positive, negative=negative), **control.attrs},

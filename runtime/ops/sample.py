@@ -20,7 +20,7 @@ from runtime.sampling.control import ControlSettings, share_controls
 from runtime.sampling.driver import StepProgress, drive
 from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries
 from runtime.sampling.guidance import Guidance, Network
-from runtime.sampling.inpaint import Denoise, MaskedDenoise, fit_mask
+from runtime.sampling.inpaint import Denoise, Differential, MaskedDenoise, fit_mask
 from runtime.sampling.model_sampling import ModelSampling, model_sampling
 from runtime.sampling.noise import SEEDS, StepNoise, independent_noise, initial_noise, step_seed
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, SamplerDef
@@ -93,6 +93,7 @@ def sample(
     time: Tensor | None = None,
     positive_masks: tuple[Tensor, ...] = (),
     negative_masks: tuple[Tensor, ...] = (),
+    differential: float | None = None,
     control_hints: tuple[Tensor, ...] = (),
     control_strengths: tuple[float, ...] = (),
     control_starts: tuple[float, ...] = (),
@@ -107,8 +108,9 @@ def sample(
     does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core,
     and the role "unet_time" embeds the timesteps that samplers visit off the schedule.
 
-    control_*: see ControlInputs. The U-Net takes their residuals, of the shapes attrs["residuals"]; control i has the
-    roles controlnet.i, controlnet_hint.i and, where hoisted, controlnet_time.i."""
+    differential: see runtime.sampling.inpaint. control_*: see ControlInputs; the U-Net takes their residuals, of the
+    shapes attrs["residuals"], and control i has the roles controlnet.i, controlnet_hint.i and, where hoisted,
+    controlnet_time.i."""
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
         return latent
@@ -129,7 +131,8 @@ def sample(
     if latent.noise_mask is not None:
         outside = initial_noise(noise.shape, (seed + 1) % SEEDS) if definition.redraws_outside_mask else noise
         mask = fit_mask(latent.noise_mask.to(context.device), start.shape)
-        denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device))
+        timed = None if differential is None else Differential.over(model, sigmas, float(differential))
+        denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device), timed)
     x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
     running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat), model)
     result = drive(running, denoise, StepProgress(sigmas, context.progress))

@@ -113,7 +113,7 @@ def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) 
         )
         time = inputs.get("time", digest("time", inputs["sigmas"], weights))
         rest = sorted((n, inputs[n]) for n in ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name"))
-        return digest("sample", *contexts, time, weights, rest, _controls(inputs, networks))
+        return digest("sample", *contexts, time, weights, rest, inputs.get("differential"), _controls(inputs, networks))
     return None
 
 
