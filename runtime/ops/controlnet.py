@@ -77,7 +77,7 @@ class ControlNets:
     def _scaled(self, residual: Tensor, given: ControlInput) -> Tensor:
         control = given.control
         if self.averaged[control.index]:
-            residual = residual.mean(dim=(2, 3), keepdim=True).expand_as(residual)
+            residual = residual.mean(dim=(2, 3), keepdim=True).expand_as(residual).contiguous()
         # Even at strength 1 a copy: the engine may write into its outputs before the U-Net has read all of them.
         return residual.float() * control.strength
 
