@@ -303,6 +303,7 @@ def test_an_embedding_in_a_prompt_changes_the_picture(
     machine: Machine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("runtime"), "propagate", True)  # the command line takes its lines aside
+    caplog.set_level(logging.WARNING, "runtime")
     with machine.open(machine.compile(prompt())) as session:
         plain = machine.picture(session)
         styled = machine.picture(session, p__text="a fox, embedding:style")
