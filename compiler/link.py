@@ -128,7 +128,7 @@ class Linker:
         spec = EngineSpec(
             precision=target.precision,
             device=target.device,
-            profile=_profile(exported.inputs, target.profile),
+            profile=network_profile(exported.inputs, target.profile),
             targets=target.targets,
         )
         fingerprint = target.backend.fingerprint(spec)
@@ -201,7 +201,7 @@ def _unpacked(
     return Exported(form, precision, blob[8 + length :], table, inputs, outputs)
 
 
-def _profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
+def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
     """(min, opt, max) of each dynamic dimension of a network, in its own units."""
     low, high = profile.batch
 

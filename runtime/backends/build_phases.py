@@ -30,6 +30,7 @@ class BuildPhases:
             self._active[phase].done = max(self._active[phase].done, index + 1)
 
     def finish(self, phase: str) -> None:
+        self.done()  # what it came to counts after it is gone
         self._active.pop(phase, None)
 
     def done(self) -> int:

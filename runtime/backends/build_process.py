@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -60,9 +61,7 @@ def run_build(module: str, request: Mapping[str, Json], graph: bytes, progress: 
             _ask(child.stdin, request, graph)
             built = _listen(child.stdout, kind, progress)
             if built is None:
-                raise BuildError(
-                    f"the builder process ended with status {child.wait()}", where=kind, got=_last_line(printed)
-                )
+                raise BuildError(f"the builder {_ended(child.wait())}", where=kind, got=_last_line(printed))
             return built
         finally:
             child.kill()
@@ -110,6 +109,11 @@ def _receive(pipe: IO[bytes], event: Mapping[str, Json]) -> Built | None:
     return Built(
         engine.toreadonly(), event["activation_bytes"], event["seconds"], event["layers"], event["peak_rss_bytes"]
     )
+
+
+def _ended(status: int) -> str:
+    """A negative status is the signal that ended the process."""
+    return f"crashed ({signal.Signals(-status).name})" if status < 0 else f"ended with status {status}"
 
 
 def _last_line(printed: IO[bytes]) -> str:

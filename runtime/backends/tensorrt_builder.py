@@ -111,7 +111,7 @@ def _parse(parser: Any, graph: bytes, weights: Mapping[str, tuple[int, int]], jo
 def _reason(parser: Any, journal: Any, what: str) -> str:
     if parser.num_errors:
         error = parser.get_error(0)
-        node = error.node_name() or error.node_operator()
+        node = " ".join(part for part in (error.node_operator(), error.node_name()) if part)
         return f"{what}: {_short(error.desc())}" + (f" (node {node})" if node else "")
     return f"{what}: {journal.first_error() or 'no reason was given'}"
 
