@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from graphs.errors import BuildError, DeviceError
 from runtime.backends.backend import Progress
+from runtime.backends.build_phases import SCALE
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +81,15 @@ def _ask(pipe: IO[bytes], request: Mapping[str, Json], graph: bytes) -> None:
 
 def _listen(pipe: IO[bytes], kind: str, progress: Progress | None) -> Built | None:
     """Follows the child's events up to the engine; None when it ends without one."""
+
+    def report(done: int, total: int) -> None:
+        if progress is not None and not progress(f"build {kind} (TensorRT)", done, total):
+            raise KeyboardInterrupt
+
     for line in pipe:
         event = json.loads(line)
         if "progress" in event:
-            done, total = event["progress"]
-            if progress is not None and not progress(f"build {kind} (TensorRT)", done, total):
-                raise KeyboardInterrupt
+            report(*event["progress"])
         elif "log" in event:
             severity, message = event["log"]
             log.log(logging.INFO if severity == "WARNING" else logging.DEBUG, "%s: %s", kind, message)
@@ -94,7 +98,10 @@ def _listen(pipe: IO[bytes], kind: str, progress: Progress | None) -> Built | No
                 raise DeviceError(event["error"], hint='reinstall it: pip install "comfyc[tensorrt-rtx]"')
             raise BuildError(f"TensorRT-RTX refuses the network: {event['error']}", where=kind)
         else:
-            return _receive(pipe, event)
+            built = _receive(pipe, event)
+            if built is not None:
+                report(SCALE, SCALE)
+            return built
     return None
 
 

@@ -99,12 +99,13 @@ def _build(trt: Any, request: Mapping[str, Json], graph: bytes, channel: Channel
 
 def _parse(parser: Any, graph: bytes, weights: Mapping[str, tuple[int, int]], journal: Any) -> None:
     """Raises RefusedError. weights: name -> address and bytes."""
-    read = parser.load_model_proto(graph, "network.onnx")
+    if not parser.load_model_proto(graph, "network.onnx"):
+        raise RefusedError(_reason(parser, journal, "the ONNX file"))
     for name, (address, size) in weights.items():
         # a wrong size or name makes it return False, and says why in the log alone
-        if not read or not parser.load_initializer(name, address, size):
+        if not parser.load_initializer(name, address, size):
             raise RefusedError(_reason(parser, journal, f"the weight {name}"))
-    if not read or not parser.parse_model_proto():
+    if not parser.parse_model_proto():
         raise RefusedError(_reason(parser, journal, "the graph"))
 
 

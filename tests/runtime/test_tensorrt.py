@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ def test_a_small_network_is_built(tmp_path: Path) -> None:
     assert told
     assert {(phase, total) for phase, _, total in told} == {("build product (TensorRT)", SCALE)}
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+    assert told[-1][1] == SCALE
 
 
 @needs_tensorrt
@@ -141,6 +143,12 @@ def test_the_parsers_errors_are_one_build_error(changes: dict[str, Any], said: s
     assert said in message
     assert "no reason" not in message
     assert "\n" not in message
+
+
+@needs_tensorrt
+def test_a_graph_that_is_no_onnx_is_a_build_error(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="product: TensorRT-RTX refuses the network: the ONNX file: "):
+        TensorRtBackend().build(replace(product(tmp_path), graph=b"\xff" * 64), ADA)
 
 
 @needs_tensorrt
