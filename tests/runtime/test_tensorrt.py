@@ -18,7 +18,7 @@ from runtime.backends import backend, pick
 from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.build_phases import SCALE, BuildPhases
 from runtime.backends.build_process import run_build
-from runtime.backends.tensorrt import TensorRtBackend, shapes
+from runtime.backends.tensorrt import TARGETS, TensorRtBackend, shapes
 from tests.runtime.small_networks import attention, product, written_out_attention
 from tests.runtime.tensorrt_here import needs_tensorrt
 
@@ -40,9 +40,15 @@ def test_what_cannot_be_built_is_refused_before_any_work(precision: str, targets
     assert said in str(caught.value)
 
 
+@needs_tensorrt
+def test_the_table_of_targets_is_the_librarys() -> None:
+    code = "import tensorrt_rtx_bindings as trt; print(*trt.ComputeCapability.__members__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.lower() for name in done.stdout.split()} - {"none", "current"} == set(TARGETS)
+
+
+@needs_tensorrt
 def test_targets_choose_tensorrt() -> None:
-    if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
-        pytest.skip("TensorRT-RTX is not installed")
     chosen, why = pick("auto", targets=("sm89",))
     assert chosen.name == "tensorrt"
     assert "sm89" in why
