@@ -99,6 +99,7 @@ def shapes(
 ) -> dict[str, list[list[int]]]:
     """Input name -> its smallest, usual and largest shape; inputs of one fixed shape are left out.
 
+    "height*8" is a multiple of a dynamic size, "height/4" a part of it, rounded up as convolutions of stride 2 do.
     Raises BuildError for a dynamic size without bounds, or bounds out of order: the library takes both and fails later.
     """
     found: dict[str, list[list[int]]] = {}
@@ -113,10 +114,11 @@ def shapes(
 def _bounds(size: int | str, profile: Mapping[str, tuple[int, int, int]], where: str) -> tuple[int, int, int]:
     if isinstance(size, int):
         return size, size, size
-    name, _, factor = size.partition("*")
+    product, _, divisor = size.partition("/")
+    name, _, factor = product.partition("*")
     if name not in profile:
         raise BuildError(f"the size {name!r} has no bounds", where=where, expected=", ".join(sorted(profile)))
-    low, opt, high = (value * int(factor or 1) for value in profile[name])
+    low, opt, high = (-(-value * int(factor or 1) // int(divisor or 1)) for value in profile[name])
     if not 0 < low <= opt <= high:
         got = f"{low}, {opt}, {high}"
         raise BuildError(f"the bounds of {name!r} are out of order", where=where, expected="min <= opt <= max", got=got)

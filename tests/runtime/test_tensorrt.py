@@ -85,8 +85,12 @@ def test_shapes_of_a_profile() -> None:
     inputs = (
         TensorSpec("image", "float32", ("batch", "height*8", "width*8", 3)),
         TensorSpec("table", "float32", (77, 64)),
+        TensorSpec("part", "float32", ("batch", "height/16", "width")),
     )
-    expected = {"image": [[1, 64, 128, 3], [2, 512, 512, 3], [8, 1024, 512, 3]]}
+    expected = {
+        "image": [[1, 64, 128, 3], [2, 512, 512, 3], [8, 1024, 512, 3]],
+        "part": [[1, 1, 16], [2, 4, 64], [8, 8, 64]],
+    }
     assert shapes(inputs, profile, "here") == expected
     with pytest.raises(BuildError, match="'text' has no bounds: expected batch, height, width"):
         shapes((TensorSpec("context", "float32", ("batch", "text", 64)),), profile, "here")
