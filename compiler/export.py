@@ -5,7 +5,7 @@
         -> emit(program, "exported-program")                          -> Exported: saved program  + initializer table
 
 The initializer table says, for each weight the graph names, which key of the module's state dict it comes from and how.
-Why we write ONNX ourselves: docs/adr/0002-own-onnx-emission.md.
+Why we write ONNX ourselves: docs/adr/0004-own-onnx-emission.md.
 """
 
 from __future__ import annotations
