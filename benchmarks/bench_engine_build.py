@@ -24,7 +24,7 @@ from typing import Any
 
 from compiler.link import SIDES, Linker, Target
 from compiler.networks import NETWORKS, TextConfig, UNetConfig, VaeConfig
-from compiler.synthetic import write_checkpoint
+from compiler.synthetic import write_checkpoint, write_controlnet
 from graphs.plan import Profile
 from graphs.program import ModelFile, NetworkUse, WeightRecipe
 from runtime.backends.backend import EngineSpec, NetworkModel, Progress
@@ -79,7 +79,7 @@ def measure(kind: str, checkpoint: Path, backend: Measuring, target: Target, fol
 def scores_bytes(kind: str, profile: Profile) -> int | None:
     """float16 scores of one self-attention at the finest level, at the largest sizes; None where no fusion is expected:
     the VAE's one head of 512 channels is beyond every fused kernel, the others have short texts or no attention."""
-    if kind not in ("unet", "unet_core"):
+    if kind not in ("unet", "unet_core", "unet_control", "unet_core_control"):
         return None
     pixels = (profile.height[1] // LATENT) * (profile.width[1] // LATENT)
     return SIDES * profile.batch[1] * (UNetConfig().heads or 1) * pixels**2 * 2
@@ -128,8 +128,11 @@ def main(argv: list[str] | None = None) -> int:
             checkpoint = folder / "synthetic.safetensors"
             print("writing a full-size checkpoint with synthetic weights", file=sys.stderr)
             write_checkpoint(checkpoint, unet=UNetConfig(), vae=VaeConfig(), clip=TextConfig())
+        control = folder / "control.safetensors"
+        write_controlnet(control, unet=UNetConfig())
         for kind in args.networks.split(","):
-            rows.append(measure(kind, checkpoint, backend, target, folder))
+            file = control if NETWORKS[kind].part == "controlnet" else checkpoint
+            rows.append(measure(kind, file, backend, target, folder))
             print(f"built {kind}", file=sys.stderr)
     print(table(rows))
     document = {

@@ -15,18 +15,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compiler.checkpoint import detect, open_checkpoint
 from compiler.export import emit, trace
 from compiler.lora import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
-from compiler.synthetic import write_checkpoint
+from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet
 from compiler.weights import materialise
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import EngineSpec, TensorSpec, size_of
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
-from tests.compiler.eager_networks import by_path, load_network, recipe_of
+from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
 
 # Dynamic sizes that differ from the traced ones, and from each other in what they divide by. Tracing took every count
 # for 2 or more and every side for 32 or more, so 1 and sides of 5 would show an assumption that slipped in.
@@ -51,7 +50,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class Bench:
-    checkpoint: Path
+    """file: what a network of that kind is read from."""
+
+    file: Callable[[str], Path]
     store: Store
     subject: Callable[[str], Subject]
 
@@ -59,17 +60,21 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("export")
-    checkpoint = folder / "narrow.safetensors"
+    checkpoint, control = folder / "narrow.safetensors", folder / "control.safetensors"
     write_checkpoint(checkpoint)
+    write_controlnet(control, unet=narrow_unet())
+
+    def file(kind: str) -> Path:
+        return control if NETWORKS[kind].part == "controlnet" else checkpoint
 
     @functools.cache
     def subject(kind: str) -> Subject:
-        module = load_network(kind, recipe_of(checkpoint))
-        config = NETWORKS[kind].configure(detect(open_checkpoint(checkpoint)), {})
+        module = load_network(kind, recipe_of(file(kind)))
+        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)), {})
         inputs, outputs = NETWORKS[kind].inputs(config), NETWORKS[kind].outputs(config)
         return Subject(kind, module, trace(module, inputs), inputs, outputs)
 
-    yield Bench(checkpoint, Store(folder / "store"), subject)
+    yield Bench(file, Store(folder / "store"), subject)
     subject.cache_clear()
 
 
@@ -80,16 +85,16 @@ def test_an_exported_network_computes_what_torch_computes(
 ) -> None:
     subject = bench.subject(kind)
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
-    recipe = recipe_of(bench.checkpoint)
+    recipe = recipe_of(bench.file(kind))
     tensors = merged(recipe, NETWORKS[kind].part, by_path)
-    weights = materialise(exported.initializers, tensors, bench.store, recipe="narrow")
+    weights = materialise(exported.initializers, tensors, bench.store, recipe=NETWORKS[kind].part)
     path = str(StoreArtifacts(bench.store).weights_path(weights))
     engine = OnnxRuntimeBackend().load(exported.graph, path, EngineSpec(precision, "cpu"))
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():
             expected = subject.module(*given.values())
-        expected = expected if isinstance(expected, tuple) else (expected,)
+        expected = expected if isinstance(expected, tuple | list) else (expected,)
         got = engine(given)
         for spec, value in zip(subject.outputs, expected, strict=True):
             compare(got[spec.name], value, bound, f"{kind} {form} {precision} {spec.name} at {sizes}")
@@ -113,7 +118,7 @@ def compare(got: Tensor, expected: Tensor, bound: float, what: str) -> None:
 
 def example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
     """A tensor such as the network meets: latents and contexts normal, pictures in [0, 1], texts of real tokens."""
-    shape = [_size(d, sizes) for d in spec.shape]
+    shape = [size_of(d, sizes) for d in spec.shape]
     random = torch.Generator().manual_seed(len(spec.name) + sum(shape))
     if spec.name == "tokens":
         tokens = torch.randint(0, END_TOKEN, shape, generator=random)
@@ -123,13 +128,6 @@ def example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
         return (torch.rand(shape, generator=random) < 0.1).float()
     if spec.name == "timesteps":
         return torch.rand(shape, generator=random) * 999
-    if spec.name == "image":
+    if spec.name in ("image", "hint_image"):
         return torch.rand(shape, generator=random)
     return torch.randn(shape, generator=random)
-
-
-def _size(size: int | str, sizes: dict[str, int]) -> int:
-    if isinstance(size, int):
-        return size
-    name, _, factor = size.partition("*")
-    return sizes[name] * int(factor or 1)

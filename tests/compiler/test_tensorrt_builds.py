@@ -16,7 +16,7 @@ import torch
 
 from compiler.export import Exported, emit, trace
 from compiler.link import network_profile
-from compiler.networks import NETWORKS
+from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
 from compiler.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
 from compiler.weights import materialise
@@ -31,7 +31,13 @@ from tests.runtime.tensorrt_here import needs_tensorrt
 TARGETS = ("sm89", "sm120")
 SIZES = Profile(batch=(1, 4), height=(64, 1024), width=(128, 1024), text=(77, 231))
 # Two heads in place of eight: at this width every head has then the 16 channels or more that fused kernels want.
-CONFIGS: dict[str, Config] = {"unet": replace(narrow_unet(), heads=2), "vae": NARROW_VAE, "clip": NARROW_CLIP}
+UNET = replace(narrow_unet(), heads=2)
+CONFIGS: dict[str, Config] = {
+    "unet": UNET,
+    "controlnet": ControlNetConfig(UNET),
+    "vae": NARROW_VAE,
+    "clip": NARROW_CLIP,
+}
 
 
 def build(kind: str, folder: Path, precision: str = "fp16") -> tuple[Built, Exported]:
