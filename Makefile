@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow parity gpu-build-check bench wheel clean
 
 VENV ?= .venv
 export VENV
@@ -37,10 +37,13 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 4.6 GB once)
+parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 3.1 GB once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
 	@status=0; for backend in $(PARITY_BACKENDS); do \
 	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
+
+gpu-build-check: setup ## build every network at full width with TensorRT-RTX; needs no GPU (2 minutes, 4 GB of disk)
+	@$(PY) -m benchmarks.bench_engine_build $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
 bench: setup ## every benchmark, results into benchmarks/results
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) -m "benchmarks.$$(basename $$file .py)"; done

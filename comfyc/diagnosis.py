@@ -86,11 +86,14 @@ def onnxruntime_findings() -> Iterator[Finding]:
 
 
 def tensorrt_findings() -> Iterator[Finding]:
-    rtx = version_of("tensorrt-rtx-cu13-bindings") or version_of("tensorrt-rtx")
-    if rtx:
-        yield Finding("tensorrt", "tensorrt-rtx", OK, f"{rtx}: installed, not used by this version")
-    if trt := version_of("tensorrt"):
-        yield Finding("tensorrt", "tensorrt", OK, trt)
+    from runtime.backends.tensorrt import TARGETS, TensorRtBackend
+
+    state = TensorRtBackend().available()
+    if not state.can_build:
+        yield Finding("tensorrt", "tensorrt-rtx", OK, f"{state.reason}: no engines for GPUs are built", state.hint)
+        return
+    detail = f"{state.version}, builds engines for {', '.join(TARGETS)}; {state.reason}"
+    yield Finding("tensorrt", "tensorrt-rtx", OK, detail)
 
 
 def machine_findings() -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from graphs.errors import PlanError, StoreError
+from graphs.errors import DeviceError, PlanError, StoreError
 
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
@@ -73,12 +73,23 @@ def open_workflow(
     schemas = schemas_of(object_info)
     graph = read_graph(workflow, schemas)
     options = options_of(**chosen)
+    _need_a_backend_that_runs(options)
     folders = folders_of(models, input_dir)
     graph, run_time = applied(
         graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
     )
     plan_dir, session = _cached_session(workflow, graph, options, folders, schemas, progress)
     return Opened(session, plan_dir, run_time, _input_of(folders))
+
+
+def _need_a_backend_that_runs(options: CompileOptions) -> None:
+    """Before the long work, rather than compile a plan that cannot be opened. Raises DeviceError, UsageError."""
+    from runtime.backends import pick
+
+    chosen, _ = pick(options.backend, options.device, targets=options.targets)
+    state = chosen.available()
+    if not state.can_run:
+        raise DeviceError(state.reason, where=f"backend {chosen.name}", hint=state.hint or None)
 
 
 def _cached_session(

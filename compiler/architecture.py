@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from compiler.networks.controlnet import ControlNetConfig
 from compiler.networks.text import TextConfig
 from compiler.networks.unet_config import UNetConfig
 from compiler.networks.vae import VaeConfig
@@ -23,6 +24,7 @@ class Architecture:
     unet: UNetConfig | None = None
     vae: VaeConfig | None = None
     clip: TextConfig | None = None
+    controlnet: ControlNetConfig | None = None
     prediction: str = "eps"
     latent_scale: float = 0.18215
 
@@ -61,6 +63,12 @@ class Shapes:
 
 def unet_config(unet: Shapes) -> UNetConfig:
     """Raises CheckpointError for a U-Net that is no Stable Diffusion 1, and says what it is."""
+    return encoder_config(unet, unet.of("out.2.weight", 4)[0])
+
+
+def encoder_config(unet: Shapes, out_channels: int) -> UNetConfig:
+    """From the input blocks and the middle alone, which a ControlNet has in common with its U-Net. Raises
+    CheckpointError."""
     model_channels, in_channels = unet.of("input_blocks.0.0.weight", 4)[:2]
     widths, counts, depths = _levels(unet)
     attention, projection = unet.first(["attn2.to_k.weight"]), unet.first([".proj_in.weight"])
@@ -68,7 +76,7 @@ def unet_config(unet: Shapes) -> UNetConfig:
         raise CheckpointError("the U-Net takes no text", where=unet.where, expected="cross-attention blocks")
     config = UNetConfig(
         in_channels=in_channels,
-        out_channels=unet.of("out.2.weight", 4)[0],
+        out_channels=out_channels,
         model_channels=model_channels,
         time_width=unet.of("time_embed.0.weight", 2)[0],
         widths=widths,

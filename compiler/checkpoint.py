@@ -1,6 +1,7 @@
 """What a checkpoint is: its parts, what architecture they have, and that every key of it is accounted for.
 
-All renaming of checkpoint keys is in LAYOUTS; inside a part a key is called as the original layout calls it.
+All renaming of checkpoint keys is in LAYOUTS, and for ControlNets of diffusers in compiler.control_names; inside a part
+a key is called as the original layout calls it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from compiler import control_names
 from compiler.architecture import Architecture, Shapes, not_compiled, text_config, unet_config, vae_config
 from compiler.families import HARMLESS, foreign_kind
 from compiler.model_file import ModelTensors, TensorInfo, open_model_file
@@ -22,7 +24,8 @@ from compiler.networks import NETWORKS
 from graphs.errors import CheckpointError
 
 __all__ = [
-    "Architecture", "Checkpoint", "KeyReport", "account", "detect", "list_some", "open_checkpoint", "unused_keys",
+    "Architecture", "Checkpoint", "KeyReport", "account", "detect", "list_some", "open_checkpoint", "require_whole",
+    "unused_keys",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -30,6 +33,7 @@ logger = logging.getLogger(__name__)
 # part -> (prefix in the file, prefix inside the part that takes its place), most specific first.
 LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "unet": (("model.diffusion_model.", ""), ("", "")),
+    "controlnet": (("control_model.", ""), ("", "")),
     "vae": (("first_stage_model.", ""), ("vae.", ""), ("", "")),
     "clip": (
         ("cond_stage_model.transformer.", ""),
@@ -41,11 +45,17 @@ LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
 # A key that a part of that name must have.
 _MARKS = {
     "unet": "input_blocks.0.0.weight",
+    "controlnet": "zero_convs.0.0.weight",
     "vae": "decoder.conv_in.weight",
     "clip": "text_model.embeddings.token_embedding.weight",
 }
 # The networks whose weights make up a part.
-PART_KINDS = {"unet": ("unet",), "vae": ("vae_decoder", "vae_encoder"), "clip": ("clip_text",)}
+PART_KINDS = {
+    "unet": ("unet",),
+    "vae": ("vae_decoder", "vae_encoder"),
+    "clip": ("clip_text",),
+    "controlnet": ("controlnet", "controlnet_hint"),
+}
 # 1x1 convolutions that some files hold as matrices.
 _MATRIX = re.compile(r"(encoder|decoder)\.mid\.attn_1\.(q|k|v|proj_out)\.weight$")
 
@@ -79,7 +89,12 @@ class Checkpoint:
 @lru_cache(maxsize=16)
 def _open(path: Path, size_bytes: int, mtime_ns: int) -> Checkpoint:
     tensors = open_model_file(path)
-    return Checkpoint(tensors, {part: names for part in LAYOUTS if (names := _part_names(tensors, part))})
+    names = {part: found for part in LAYOUTS if (found := _part_names(tensors, part))}
+    if _MARKS["controlnet"] in tensors:
+        names.pop("unet", None)  # a ControlNet without prefix: half of its keys are called like a U-Net's
+    if control_names.MARK in tensors:
+        names = {"controlnet": control_names.original_names(tensors)}
+    return Checkpoint(tensors, names)
 
 
 def _part_names(tensors: Iterable[str], part: str) -> dict[str, str]:
@@ -115,7 +130,7 @@ def detect(checkpoint: Checkpoint) -> Architecture:
     """
     where = str(checkpoint.path)
     foreign = foreign_kind(checkpoint.tensors)
-    if foreign and len(checkpoint.names) < len(LAYOUTS):  # whole SD1 checkpoints may carry a ControlNet besides
+    if foreign and not {"unet", "vae", "clip"} <= checkpoint.names.keys():  # whole ones may carry a ControlNet besides
         raise not_compiled(where, *foreign)
     if not checkpoint.names:
         raise CheckpointError(
@@ -130,7 +145,13 @@ def detect(checkpoint: Checkpoint) -> Architecture:
         vae=_configured(checkpoint, "vae", vae_config),
         clip=_configured(checkpoint, "clip", text_config),
     )
-    report = account(checkpoint, architecture)
+    require_whole(checkpoint, architecture)
+    return architecture
+
+
+def require_whole(checkpoint: Checkpoint, architecture: Architecture) -> None:
+    """Raises CheckpointError for weights that are missing or misshapen; warns of those that no network takes."""
+    where, report = str(checkpoint.path), account(checkpoint, architecture)
     faults = [
         f"{len(keys)} {what}: {list_some(keys)}"
         for keys, what in ((report.missing, "missing"), (report.misshapen, "of another shape"))
@@ -143,7 +164,6 @@ def detect(checkpoint: Checkpoint) -> Architecture:
         )  # fmt: skip
     if report.unknown:
         logger.warning("%s: %d tensors are not used: %s", where, len(report.unknown), list_some(report.unknown))
-    return architecture
 
 
 def _configured(checkpoint: Checkpoint, part: str, configure: Callable[[Shapes], Any]) -> Any:

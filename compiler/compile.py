@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ from graphs.plan_json import save_plan
 from graphs.program import ModelFile, Program
 from graphs.schemas import Schemas, builtin
 from graphs.workflow import to_api
-from runtime.backends import pick
+from runtime.backends import backend, pick
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 # Where nothing was asked for: what gives ComfyUI's picture on a CPU, and what tensor cores are for.
 PRECISION_OF = {"tensorrt": "fp16"}
+FOLDING_BACKEND = "onnxruntime"  # computes constants where the chosen backend cannot run
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,10 @@ def compile_workflow(
 ) -> CompileResult:
     """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise."""
     schemas = schemas if schemas is not None else builtin()
-    backend, why = pick(options.backend, options.device, targets=options.targets)
+    target, why = target_of(options)
+    folding = folding_target(target)
+    if folding is not target:
+        why = f"{why}; {folding.backend.name} computes the constants, since {target.backend.name} does not run here"
     graph, warnings = checked(graph, schemas, folders)
     prompt = to_api(graph)
     context = Context(schemas=schemas, options=options)
@@ -71,18 +76,16 @@ def compile_workflow(
         return folders.find(file.kind, file.name)
 
     program = resolve(lower(graph), find)
-    precision = options.precision if options.precision != "auto" else PRECISION_OF.get(backend.name, "fp32")
-    device = "cuda" if backend.name == "tensorrt" else "cpu"
-    linker = Linker(Target(backend, precision, device, options.profile, options.targets), store, find, progress)
+    linker = Linker(target, store, find, progress)
     embeddings = {name: str(path.resolve()) for name, path in folders.embeddings().items()}
 
-    def plan_of(program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
+    def plan_of(target: Target, program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
         return Plan(
             program=program,
             bindings=bindings,
             profile=options.profile,
-            backend=backend.name,
-            device=device,
+            backend=target.backend.name,
+            device=target.device,
             compat=options.compat,
             prompt=prompt,
             workflow=graph.workflow,
@@ -90,11 +93,36 @@ def compile_workflow(
             comfyc_version=_version(),
         )
 
-    folder = ConstantFolder(linker, store, plan_of) if backend.available().can_run else None
+    folder = ConstantFolder(
+        linker if folding is target else Linker(folding, store, find, progress, linker.counts),
+        store,
+        partial(plan_of, folding),
+    )
     program, program_records = optimise_program(program, replace(context, folder=folder))
     bindings = {name: linker.bind(use) for name, use in program.networks.items()}
-    plan = replace(plan_of(program, bindings), passes=(*graph_records, *program_records))
-    return CompileResult(plan, folder.tensors if folder else {}, linker.counts, why, warnings)
+    plan = replace(plan_of(target, program, bindings), passes=(*graph_records, *program_records))
+    return CompileResult(plan, folder.tensors, linker.counts, why, warnings)
+
+
+def target_of(options: CompileOptions) -> tuple[Target, str]:
+    """What to compile for, and why, for people. Raises UsageError, DeviceError."""
+    chosen, why = pick(options.backend, options.device, targets=options.targets)
+    precision = options.precision if options.precision != "auto" else PRECISION_OF.get(chosen.name, "fp32")
+    device = "cuda" if chosen.name == "tensorrt" else "cpu"
+    target = Target(chosen, precision, device, options.profile, options.targets)
+    target.check()
+    return target, why
+
+
+def folding_target(target: Target) -> Target:
+    """What computes constants: the target itself where it can run, else the CPU in float32.
+
+    A text embedding in float32 is at least as good as the one that the engine would give, and a frozen prompt drops the
+    text encoder from a plan no matter where it is compiled.
+    """
+    if target.backend.available().can_run:
+        return target
+    return Target(backend(FOLDING_BACKEND), "fp32", "cpu", target.profile)
 
 
 def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:

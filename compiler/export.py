@@ -5,7 +5,7 @@
         -> emit(program, "exported-program")                          -> Exported: saved program  + initializer table
 
 The initializer table says, for each weight the graph names, which key of the module's state dict it comes from and how.
-Why we write ONNX ourselves: docs/adr/0002-own-onnx-emission.md.
+Why we write ONNX ourselves: docs/adr/0004-own-onnx-emission.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from compiler.onnx_emission.emitter import Emitter, dtype_name
 from compiler.onnx_emission.precision import float32_nodes
 from compiler.onnx_emission.translators import TRANSLATORS
 from graphs.errors import ExportError
-from runtime.backends.backend import TensorSpec
+from runtime.backends.backend import TensorSpec, base_name, size_of
 
 EXPORTED_PROGRAM = "exported-program"
 FORMS = (*DIALECTS, EXPORTED_PROGRAM)
@@ -85,38 +85,33 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec]) -> ExportedProgram:
 
 
 class _Sizes:
-    """What the tracer is told of the dynamic sizes named in the inputs: "batch", or a multiple, "height*8"."""
+    """What the tracer is told of the dynamic sizes named in the inputs: "batch", "height*8", "height/4"."""
 
     def __init__(self, inputs: Sequence[TensorSpec]) -> None:
-        self._names = sorted({_parse(d)[0] for spec in inputs for d in spec.shape if isinstance(d, str)})
+        self._names = sorted({base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)})
         self._dims = {
             n: Dim(n, min=_TRACE_MIN_COUNT if n in _COUNTS else _TRACE_MIN, max=1 << 16) for n in self._names
         }
 
     def hint(self, size: int | str) -> int:
         """An example size; no two names share one, so that the tracer takes no two dynamic sizes for equal."""
-        if isinstance(size, int):
-            return size
-        name, factor = _parse(size)
-        i = self._names.index(name)
-        return factor * (3 + 2 * i if name in _COUNTS else _TRACE_MIN * 2 + 8 * i)
+        hints = {n: 3 + 2 * i if n in _COUNTS else _TRACE_MIN * 2 + 8 * i for i, n in enumerate(self._names)}
+        return size_of(size, hints)
 
     def dim(self, size: str) -> object:
-        name, factor = _parse(size)
-        return self._dims[name] if factor == 1 else factor * self._dims[name]
-
-
-def _parse(size: str) -> tuple[str, int]:
-    """"height" -> height, 1; "height*8" -> height, 8."""
-    name, _, factor = size.partition("*")
-    return name, int(factor) if factor else 1
+        if "/" in size:
+            return Dim.AUTO  # a size rounded up cannot be told to the tracer: it finds the relation in the network
+        _, _, factor = size.partition("*")
+        return self._dims[base_name(size)] * int(factor) if factor else self._dims[base_name(size)]
 
 
 def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:
+    """The sizes as forward names its arguments: those that *args takes stand together."""
     parameters = list(inspect.signature(module.forward).parameters.values())
-    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
-        return (dynamic,)
-    return dynamic
+    if parameters[-1].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return dynamic
+    named = len(parameters) - 1
+    return (*dynamic[:named], dynamic[named:])
 
 
 def _fake_copy(module: nn.Module) -> nn.Module:

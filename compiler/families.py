@@ -35,13 +35,36 @@ _FOREIGN: tuple[tuple[str, str, str], ...] = (
     ("a diffusers U-Net", r"(unet\.)?down_blocks\.\d+\.(resnets|attentions)\.",
      "single diffusers networks are not read; use the single-file checkpoint"),
 )  # fmt: skip
+# The same for what stands in the folder of ControlNets and is none that we compile.
+_NO_CONTROL: tuple[tuple[str, str, str], ...] = (
+    ("a Control-LoRA", r"lora_controlnet$", "Control-LoRAs are not compiled yet; use a full ControlNet"),
+    ("a T2I-Adapter", r"((adapter\.)?body\.\d+\.(in_conv|block1|resnets)|adapter\.conv_in)",
+     "T2I-Adapters are not compiled yet; use a ControlNet"),
+    ("a ControlNet for SDXL", r"(control_model\.)?(label_emb\.|add_embedding\.|task_embedding$)",
+     "use one for Stable Diffusion 1.x"),
+    ("a ControlNet for Stable Diffusion 3 or Flux", r"(controlnet_blocks|transformer_blocks|pos_embed_input)\b",
+     "use one for Stable Diffusion 1.x"),
+    ("a LoRA", r".*\.(lora_(up|down|A|B)|hada_w1_a|lokr_w[12](_a)?|oft_blocks|lora_linear_layer)\b",
+     "load it with a LoraLoader"),
+    ("a textual inversion", r"(emb_params|string_to_param\b.*)$", "write embedding:NAME into the prompt"),
+)  # fmt: skip
 _COMPILED = tuple((name, re.compile(pattern), hint) for name, pattern, hint in _FOREIGN)
+_CONTROL_COMPILED = tuple((name, re.compile(pattern), hint) for name, pattern, hint in _NO_CONTROL)
 
 
 def foreign_kind(keys: Iterable[str]) -> tuple[str, str] | None:
     """What a file is that is no Stable Diffusion 1 checkpoint, and what to do with it; None where no mark is found."""
+    return _first_match(keys, _COMPILED)
+
+
+def control_kind(keys: Iterable[str]) -> tuple[str, str] | None:
+    """What a file is that is no ControlNet which we compile, and what to do with it; None where no mark is found."""
+    return _first_match(keys, _CONTROL_COMPILED)
+
+
+def _first_match(keys: Iterable[str], marks: Iterable[tuple[str, re.Pattern[str], str]]) -> tuple[str, str] | None:
     listed = list(keys)
-    for name, pattern, hint in _COMPILED:
+    for name, pattern, hint in marks:
         if any(pattern.match(key) for key in listed):
             return name, hint
     return None

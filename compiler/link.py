@@ -1,10 +1,12 @@
 """Finds or makes the engine and the weights of each network of a program, in the store.
 
     config, form, precision      -> exported graph   (one per architecture)
-    exported graph, engine spec  -> engine           (one per architecture, backend and profile)
+    exported graph, engine spec  -> engine           (one per architecture, backend and profile; per weight file
+                                                      where a backend can only build engines with the weights inside)
     recipe, initializer table    -> weight file      (one per checkpoint and LoRA mix)
 
-So a second checkpoint of an architecture, or another LoRA strength, exports nothing and builds nothing.
+So a second checkpoint of an architecture, or another LoRA strength, exports nothing and, where weights stay outside,
+builds nothing.
 """
 
 from __future__ import annotations
@@ -24,10 +26,10 @@ from compiler.export import Exported, Initializer, emit, trace
 from compiler.lora import merged, recipe_hash
 from compiler.resolve import FindFile, ResolvedNetwork, resolve_network
 from compiler.weights import materialise
-from graphs.plan import EngineRef, NetworkBinding, Profile
+from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
+from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec, base_name
 from runtime.store import Sink, Store, key_of
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,10 @@ class Target:
     profile: Profile
     targets: tuple[str, ...] = ()
 
+    def check(self) -> None:
+        """Refuses what the backend cannot build for. Raises UsageError, DeviceError."""
+        self.backend.check(EngineSpec(precision=self.precision, device=self.device, targets=self.targets))
+
 
 @dataclass
 class Counts:
@@ -67,13 +73,16 @@ class Counts:
 
 
 class Linker:
-    """Binds networks one by one, each once. Not thread-safe."""
+    """Binds networks one by one, each once. counts: to count into, when several linkers share them. Not thread-safe."""
 
-    def __init__(self, target: Target, store: Store, find: FindFile, progress: Progress | None = None) -> None:
+    def __init__(
+        self, target: Target, store: Store, find: FindFile, progress: Progress | None = None,
+        counts: Counts | None = None,
+    ) -> None:
         self._target, self._store, self._find = target, store, find
         self._progress = progress
         self._bound: dict[tuple[str, str, str], NetworkBinding] = {}
-        self.counts = Counts()
+        self.counts = counts if counts is not None else Counts()
 
     def bind(self, use: NetworkUse) -> NetworkBinding:
         """Raises ModelMissingError, CheckpointError, ExportError, BuildError, DeviceError, StoreError;
@@ -96,7 +105,7 @@ class Linker:
         )
         self.counts.weights += self._store.made - before
         self.counts.add("weights", time.perf_counter() - started)
-        engine = self._build(network, exported, graph_key, str(StoreArtifacts(self._store).weights_path(weights)))
+        engine = self._build(network, exported, graph_key, weights)
         return NetworkBinding(engine, weights)
 
     def _export(self, network: ResolvedNetwork) -> tuple[Exported, str]:
@@ -114,21 +123,23 @@ class Linker:
         inputs, outputs = network.definition.inputs(network.config), network.definition.outputs(network.config)
         return _unpacked(entry.path.read_bytes(), form, precision, inputs, outputs), key
 
-    def _build(self, network: ResolvedNetwork, exported: Exported, graph_key: str, weights_file: str) -> EngineRef:
+    def _build(self, network: ResolvedNetwork, exported: Exported, graph_key: str, weights: WeightRef) -> EngineRef:
         target = self._target
         spec = EngineSpec(
             precision=target.precision,
             device=target.device,
-            profile=_profile(exported.inputs, target.profile),
+            profile=network_profile(exported.inputs, target.profile),
             targets=target.targets,
         )
         fingerprint = target.backend.fingerprint(spec)
         sizes = json.dumps(spec.profile, sort_keys=True) if target.backend.profiled else ""
-        key = key_of("engine", graph_key, fingerprint, sizes, json.dumps(target.targets))
+        inside = weights.sha256 if target.backend.weights_inside else ""
+        key = key_of("engine", graph_key, fingerprint, sizes, json.dumps(target.targets), inside)
 
         def make(sink: Sink) -> None:
             self._report("build", network.use.id)
             started = time.perf_counter()
+            weights_file = str(StoreArtifacts(self._store).weights_path(weights))
             model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, weights_file)
             sink.write(target.backend.build(model, spec, self._progress))
             self.counts.builds += 1
@@ -190,7 +201,7 @@ def _unpacked(
     return Exported(form, precision, blob[8 + length :], table, inputs, outputs)
 
 
-def _profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
+def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
     """(min, opt, max) of each dynamic dimension of a network, in its own units."""
     low, high = profile.batch
 
@@ -209,11 +220,13 @@ def _profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, t
     names = {i.name for i in inputs}
     if "tokens" in names:
         sizes["batch"] = (1, 1, text[1] // CHUNK + 1)
+    elif "hint_image" in names:
+        sizes["batch"] = (1, 1, high)  # one hint serves a whole batch of pictures
     elif names & {"latent", "image"}:
         sizes["batch"] = (low, low, high)
     elif names == {"context"}:
         sizes["batch"] = (1, 1, 1)  # texts are projected one by one
-    used = {str(d).partition("*")[0] for spec in inputs for d in spec.shape if isinstance(d, str)}
+    used = {base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)}
     return {name: sizes[name] for name in sorted(used)}
 
 

@@ -16,6 +16,7 @@ from graphs.program import (
     ClipValue,
     Conditioning,
     Const,
+    ControlNetValue,
     Literal,
     ModelValue,
     NetworkUse,
@@ -141,6 +142,9 @@ class NodeBuilder(Builder):
     def vae(self, name: str = "vae") -> VaeValue:
         return self._typed(name, VaeValue)
 
+    def control_net(self, name: str = "control_net") -> ControlNetValue:
+        return self._typed(name, ControlNetValue)
+
     def conditioning(self, name: str) -> Conditioning:
         return self._typed(name, Conditioning)
 
@@ -163,7 +167,8 @@ class NodeBuilder(Builder):
         spec, inputs, networks = OPS[op], dict(inputs or {}), dict(networks or {})
         wrong = (set(spec.inputs) - set(inputs)) | (set(inputs) - set(spec.inputs) - set(spec.optional))
         assert not wrong, f"{op}: inputs {sorted(wrong)} are missing or unknown"
-        assert set(networks) == set(spec.networks), f"{op}: networks {sorted(networks)}, expected {spec.networks}"
+        assert set(networks) >= set(spec.networks), f"{op}: networks {sorted(networks)}, expected {spec.networks}"
+        assert all(spec.calls(role) for role in networks), f"{op}: networks {sorted(networks)}"
         refs = tuple(Ref(self._program.unique(f"{self._node.id}.{name}")) for name in spec.outputs)
         self._program.append(
             Step(
@@ -235,7 +240,13 @@ class NodeBuilder(Builder):
 
     def _mismatch(self, name: str, value: Value) -> WorkflowError:
         expected = self._schema(name).type
-        got = {"ModelValue": "MODEL", "ClipValue": "CLIP", "VaeValue": "VAE", "Conditioning": "CONDITIONING"}
+        got = {
+            "ModelValue": "MODEL",
+            "ClipValue": "CLIP",
+            "VaeValue": "VAE",
+            "ControlNetValue": "CONTROL_NET",
+            "Conditioning": "CONDITIONING",
+        }
         return self._problem(
             "return_type_mismatch",
             "the linked output is of another type",

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from compiler.checkpoint import Architecture, detect, open_checkpoint
+from compiler.control_file import detect_control, require_fit
 from compiler.lora import flattened
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
+from compiler.networks.unet_config import residual_sizes
 from graphs.program import ModelFile, NetworkUse, Program, Step
 
 Json = Any
@@ -43,8 +45,9 @@ class ResolvedNetwork:
 def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     """Raises ModelMissingError, CheckpointError."""
     base, _ = flattened(use.weights)
-    architecture = detect(open_checkpoint(find(base)))
     definition = NETWORKS[use.kind]
+    checkpoint = open_checkpoint(find(base))
+    architecture = detect_control(checkpoint) if definition.part == "controlnet" else detect(checkpoint)
     return ResolvedNetwork(use, definition, definition.configure(architecture, use.options), architecture)
 
 
@@ -73,7 +76,12 @@ def _completed(
     resolved = models.get(step.id) or next((networks[i] for i in step.networks.values()), None)
     if resolved is None:
         return step
-    if step.op in SAMPLING_OPS:
+    attrs: dict[str, Json]
+    if step.op == "sample" and "controls" in step.attrs:
+        resolved = networks[step.networks["unet"]]
+        _check_controls(step, networks, resolved)
+        attrs = {"model": _model_attrs(resolved), "residuals": [list(r) for r in residual_sizes(resolved.config)]}
+    elif step.op in SAMPLING_OPS:
         attrs = {"model": _model_attrs(resolved)}
     elif step.op == "encode_text":
         attrs = {"clip": {"tokenizer": "sd1", "width": resolved.config.width}}
@@ -83,6 +91,14 @@ def _completed(
     else:
         return step
     return replace(step, attrs={**step.attrs, **attrs})
+
+
+def _check_controls(step: Step, networks: Mapping[str, ResolvedNetwork], model: ResolvedNetwork) -> None:
+    for role, network in step.networks.items():
+        if role.startswith("controlnet."):
+            control = networks[network]
+            base, _ = flattened(control.use.weights)
+            require_fit(control.config, model.config, base.name)
 
 
 def _model_attrs(resolved: ResolvedNetwork) -> dict[str, Json]:

@@ -105,6 +105,9 @@ def _flop(program: Program, step: Step, picture: Picture) -> Iterator[tuple[str,
         calls = _number(program, step, "steps", 20)
         rows = sum(len(v) for side in ("positive", "negative") if isinstance(v := step.inputs.get(side), tuple)) or 2
         yield "unet", calls * rows * picture.batch * (0.681e12 * area + 0.122e12 * area**2)
+        controls = len(hints) if isinstance(hints := step.inputs.get("control_hints"), tuple) else 0
+        if controls:  # the U-Net's input half
+            yield "controlnet", controls * calls * rows * picture.batch * (0.233e12 * area + 0.041e12 * area**2)
     elif step.op in ("decode_latent", "decode_latent_u8"):
         yield "vae_decoder", picture.batch * (2.48e12 * area + 0.035e12 * area**2)
     elif step.op == "encode_image":

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from safetensors.numpy import save_file
 
 from compiler.checkpoint import LAYOUTS, PART_KINDS, expected_shapes
 from compiler.lora_names import unet_aliases
+from compiler.networks.controlnet import ControlNetConfig
 from compiler.networks.text import TextConfig
 from compiler.networks.unet_config import UNetConfig
 from compiler.networks.vae import VaeConfig
@@ -31,7 +33,12 @@ NARROW_CLIP = TextConfig(width=64, layers=2, inner=256)
 _BRANCH_ENDS = (
     "out_layers.3.weight", "to_out.0.weight", "ff.net.2.weight", "out_proj.weight", "fc2.weight", "conv2.weight",
 )  # fmt: skip
-_GAINS = {"out.2.weight": 0.3, "decoder.conv_out.weight": 0.7, "encoder.conv_out.weight": 6.0}
+# Last layers of a ControlNet.
+_CONTROL_ENDS = ("zero_convs.", "middle_block_out.")
+_GAINS = {
+    "input_hint_block.14.weight": 0.5, "out.2.weight": 0.3, "decoder.conv_out.weight": 0.7,
+    "encoder.conv_out.weight": 6.0,
+}  # fmt: skip
 
 
 def narrow_unet(width: int = 32, context_width: int = NARROW_CLIP.width) -> UNetConfig:
@@ -90,6 +97,28 @@ def write_lora(path: Path, *, unet: UNetConfig, rank: int = 4, seed: int = 0) ->
     _save(tensors, path)
 
 
+def write_controlnet(
+    path: Path, *, unet: UNetConfig, seed: int = 0, prefix: str = "", dtype: str = "float16", strength: float = 1.0
+) -> None:
+    """A ControlNet that fits a U-Net, in the original layout. prefix: "" or "control_model.".
+
+    strength: of the last layers, which a training starts at 0; at 1 a hint changes the picture plainly."""
+    config = ControlNetConfig(encoder=replace(unet, out_channels=unet.in_channels))
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for kind in PART_KINDS["controlnet"]:
+        for key, shape in expected_shapes(kind, config).items():
+            values = _values(f"{seed}/controlnet", key, shape)
+            if key.startswith(_CONTROL_ENDS):
+                values = values * np.float32(strength)
+            tensors[prefix + key] = values.astype(dtype)
+    _save(tensors, path)
+
+
+def write_embedding(path: Path, *, width: int = NARROW_CLIP.width, vectors: int = 2, seed: int = 0) -> None:
+    """A textual inversion file: so many vectors, in float32 under the usual name."""
+    _save({"emb_params": _draw(f"{seed}/embedding", (vectors, width))}, path)
+
+
 def _save(tensors: Mapping[str, NDArray[np.generic]], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -121,6 +150,8 @@ def _values(seed: str, key: str, shape: tuple[int, ...]) -> Array:
         return drawn * np.float32(0.1) + 1 if key.endswith(".weight") else drawn * np.float32(0.03)
     # The text is let in without restraint, so that another prompt gives another picture.
     gain = 0.3 if key.endswith(_BRANCH_ENDS) and ".attn2." not in key else _GAINS.get(key, 1.0)
+    if key.startswith("input_hint_block.") and key not in _GAINS:
+        gain = 1.6  # what a SiLU takes away
     return drawn * np.float32(gain / math.sqrt(math.prod(shape[1:])))
 
 

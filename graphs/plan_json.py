@@ -6,6 +6,7 @@ The folder is written elsewhere and renamed into place: a killed compile leaves 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -248,10 +249,28 @@ def _tensor_names(path: Path) -> list[str]:
 
 
 def _refuse_foreign(directory: Path) -> None:
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / PLAN_FILE).is_file():
-        raise PlanError(f"{directory} holds something else than a plan", hint="choose another folder")
-    if directory.exists() and not directory.is_dir():
-        raise PlanError(f"{directory} is a file", hint="choose another folder")
+    """A racing writer moves its plan aside before it deletes it: what was seen counts if it is still in its place."""
+    while True:
+        seen = _identity(directory)
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise PlanError(f"{directory} is a file", hint="choose another folder") from None
+        if not names or PLAN_FILE in names:
+            return
+        if _identity(directory) == seen:
+            raise PlanError(f"{directory} holds something else than a plan", hint="choose another folder")
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Which folder is there, in which state; None when there is none."""
+    try:
+        stat = os.stat(directory)
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _swap(fresh: Path, directory: Path) -> None:
@@ -263,12 +282,14 @@ def _swap(fresh: Path, directory: Path) -> None:
         try:
             os.rename(fresh, directory)
             break
-        except OSError:
-            if not directory.exists():
+        except OSError as error:
+            # another writer's plan was there at this moment, even if a third one has moved it aside by now
+            taken = error.errno in (errno.ENOTEMPTY, errno.EEXIST) or directory.exists()
+            if not taken:
                 if old.exists():
                     os.rename(old, directory)
                 raise
-            shutil.rmtree(old, ignore_errors=True)  # another writer was faster: replace its plan
+            shutil.rmtree(old, ignore_errors=True)  # it was faster: replace it
     shutil.rmtree(old, ignore_errors=True)
 
 

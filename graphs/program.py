@@ -1,8 +1,8 @@
 """The lowered form of a workflow: steps over a small op set, networks they call, parameters they take.
 
 A lower() function sees three kinds of value:
-  compile-time values (ModelValue, ClipValue, VaeValue, Conditioning): frozen descriptions built up by loader and patch
-    nodes; no loader exists at run time;
+  compile-time values (ModelValue, ClipValue, VaeValue, ControlNetValue, Conditioning): frozen descriptions built up by
+    loader and patch nodes; no loader exists at run time;
   operands (Ref, Param, Const, Literal): what a step takes at run time;
   steps, which it emits through the Builder.
 """
@@ -88,10 +88,14 @@ class WeightRecipe:
 
 @dataclass(frozen=True)
 class ModelValue:
-    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint."""
+    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint.
+
+    differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
+    """
 
     weights: WeightRecipe
     prediction: str | None = None
+    differential: Operand | None = None
 
 
 @dataclass(frozen=True)
@@ -108,17 +112,42 @@ class VaeValue:
 
 
 @dataclass(frozen=True)
+class ControlNetValue:
+    """CONTROL_NET. averaged: each residual is replaced by its mean over the picture (the "shuffle" ControlNet)."""
+
+    weights: WeightRecipe
+    averaged: bool = False
+
+
+@dataclass(frozen=True)
+class ControlUse:
+    """One ControlNet on a conditioning entry. hint: IMAGE; strength, start_percent, end_percent: FLOAT.
+
+    shared: where the other side has no ControlNet of its own, its entries get this one too (ControlNetApply).
+    """
+
+    net: ControlNetValue
+    hint: Operand
+    strength: Operand
+    start_percent: Operand
+    end_percent: Operand
+    shared: bool = False
+
+
+@dataclass(frozen=True)
 class CondEntry:
     """One entry of a CONDITIONING list: the operands that hold its tensors, and its options.
 
     embedding: (1, 77*k, C) float32; pooled: (1, P) float32 or None. text_model: the clip that made it.
-    options: JSON values (area, strength, start/end percent). tensors: more operands by name (mask, control hint).
+    options: JSON values (area, strength, start/end percent). tensors: more operands by name (mask). controls: in the
+    order in which they were applied; their residuals add.
     """
 
     embedding: Operand
     pooled: Operand | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     tensors: Mapping[str, Operand] = field(default_factory=dict)
+    controls: tuple[ControlUse, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +157,7 @@ class Conditioning:
     entries: tuple[CondEntry, ...]
 
 
-CompileValue = ModelValue | ClipValue | VaeValue | Conditioning
+CompileValue = ModelValue | ClipValue | VaeValue | ControlNetValue | Conditioning
 Value = CompileValue | Operand
 
 
@@ -150,7 +179,7 @@ class Parameter:
 @dataclass(frozen=True)
 class NetworkUse:
     """A network a program calls. kind is a key of compiler.networks.NETWORKS, e.g. "unet", "unet_core",
-    "unet_context", "unet_time", "vae_decoder", "vae_decoder_u8", "vae_encoder", "clip_text".
+    "unet_context", "unet_time", "controlnet_hint", "vae_decoder", "vae_decoder_u8", "vae_encoder", "clip_text".
 
     options: what changes the exported graph beyond the architecture (e.g. {"stop_layer": -2}); part of the engine key.
     """
@@ -232,6 +261,8 @@ class Builder(Protocol):
     def clip(self, name: str = "clip") -> ClipValue: ...
 
     def vae(self, name: str = "vae") -> VaeValue: ...
+
+    def control_net(self, name: str = "control_net") -> ControlNetValue: ...
 
     def conditioning(self, name: str) -> Conditioning: ...
 

@@ -34,10 +34,26 @@ def command(plan: Path, as_json: bool) -> None:
     sides = (("batch", found.profile.batch), ("width", found.profile.width), ("height", found.profile.height))
     click.echo(f"{folder}: comfyc {found.comfyc_version}, {found.backend} on {found.device}, {found.compat}")
     click.echo("accepts " + ", ".join(f"{name} {low}..{high}" for name, (low, high) in sides))
+    if why_not := _why_it_cannot_run(found):
+        click.echo(f"cannot run here: {why_not}")
     _print_parameters(found)
     _print_steps(found)
     _print_networks(found)
     _print_passes(found)
+
+
+def _why_it_cannot_run(plan: Plan) -> str:
+    """The backend's own reason; empty where the plan's engines can run, as those for the CPU do."""
+    if plan.device == "cpu":
+        return ""
+    from graphs.errors import UsageError
+    from runtime.backends import backend
+
+    try:
+        state = backend(plan.backend).available()
+    except UsageError:  # made by another version
+        return f"this version has no backend {plan.backend}"
+    return "" if state.can_run else state.reason
 
 
 def _print_parameters(plan: Plan) -> None:

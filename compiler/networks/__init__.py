@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from compiler.networks.controlnet import (
+    HINT_STRIDES,
+    ControlNetConfig,
+    ControlNetContext,
+    ControlNetCore,
+    ControlNetHint,
+    ControlNetStep,
+    ControlNetTime,
+    control_context_sizes,
+    control_time_sizes,
+)
 from compiler.networks.network import Config, NetworkDef
 from compiler.networks.text import ClipText, TextConfig
-from compiler.networks.unet import UNet, UNetContext, UNetCore, UNetTime
-from compiler.networks.unet_config import UNetConfig, context_sizes, time_sizes
+from compiler.networks.unet import UNet, UNetContext, UNetControl, UNetCore, UNetCoreControl, UNetTime
+from compiler.networks.unet_config import UNetConfig, context_sizes, residual_sizes, time_sizes
 from compiler.networks.vae import VaeConfig, VaeDecoder, VaeDecoderU8, VaeEncoder
 from graphs.errors import CheckpointError
 from runtime.backends.backend import TensorSpec
@@ -58,6 +70,28 @@ def _core_inputs(config: UNetConfig) -> Specs:
     )
 
 
+def _residuals(config: UNetConfig) -> Specs:
+    """What a ControlNet adds to a U-Net. "height/4": the latent's height, halved twice, each time rounded up."""
+
+    def side(name: str, halvings: int) -> str:
+        return f"{name}/{2**halvings}" if halvings else name
+
+    return tuple(
+        TensorSpec(f"control_{number}", F32, ("batch", width, side("height", halvings), side("width", halvings)))
+        for number, (width, halvings) in enumerate(residual_sizes(config))
+    )
+
+
+def _control_inputs(config: ControlNetConfig, *conditions: TensorSpec) -> Specs:
+    latent = _latent("x", config.encoder, config.encoder.in_channels)
+    return (latent, _latent("hint", config.encoder, config.encoder.model_channels), *conditions)
+
+
+def _hint_image(config: ControlNetConfig) -> TensorSpec:
+    scale = math.prod(HINT_STRIDES)
+    return TensorSpec("hint_image", F32, ("batch", f"height*{scale}", f"width*{scale}", config.hint_channels))
+
+
 def _pixels(config: VaeConfig, dtype: str) -> TensorSpec:
     """Height and width of pictures are multiples of the latent's: "height*8" in the graph's own terms."""
     scale = config.downscale
@@ -78,9 +112,16 @@ def _vae(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Con
     return NetworkDef(kind, "vae", _config_of("vae"), module, inputs, outputs)
 
 
+def _control(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
+             outputs: Callable[[Config], Specs]) -> NetworkDef:  # fmt: skip
+    return NetworkDef(kind, "controlnet", _config_of("controlnet"), module, inputs, outputs)
+
+
 _NETWORKS = (
     _unet("unet", UNet, _unet_inputs),
     _unet("unet_core", UNetCore, _core_inputs),
+    _unet("unet_control", UNetControl, lambda c: (*_unet_inputs(c), *_residuals(c))),
+    _unet("unet_core_control", UNetCoreControl, lambda c: (*_core_inputs(c), *_residuals(c))),
     _unet(
         "unet_time",
         UNetTime,
@@ -92,6 +133,44 @@ _NETWORKS = (
         UNetContext,
         lambda c: (TensorSpec("context", F32, ("batch", "text", c.context_width)),),
         lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(context_sizes(c)))),),
+    ),
+    _control(
+        "controlnet",
+        ControlNetStep,
+        lambda c: _control_inputs(
+            c,
+            TensorSpec("timesteps", F32, ("batch",)),
+            TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),
+        ),
+        lambda c: _residuals(c.encoder),
+    ),
+    _control(
+        "controlnet_core",
+        ControlNetCore,
+        lambda c: _control_inputs(
+            c,
+            TensorSpec("time", F32, ("batch", sum(control_time_sizes(c)))),
+            TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),
+        ),
+        lambda c: _residuals(c.encoder),
+    ),
+    _control(
+        "controlnet_time",
+        ControlNetTime,
+        lambda c: (TensorSpec("timesteps", F32, ("steps",)),),
+        lambda c: (TensorSpec("time", F32, ("steps", sum(control_time_sizes(c)))),),
+    ),
+    _control(
+        "controlnet_context",
+        ControlNetContext,
+        lambda c: (TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),),
+        lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),),
+    ),
+    _control(
+        "controlnet_hint",
+        ControlNetHint,
+        lambda c: (_hint_image(c),),
+        lambda c: (_latent("hint", c.encoder, c.encoder.model_channels),),
     ),
     _vae("vae_decoder", VaeDecoder, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, F32),)),
     _vae("vae_decoder_u8", VaeDecoderU8, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, "uint8"),)),
@@ -115,4 +194,4 @@ _NETWORKS = (
 
 NETWORKS: Mapping[str, NetworkDef] = MappingProxyType({n.kind: n for n in _NETWORKS})
 
-__all__ = ["NETWORKS", "NetworkDef", "TextConfig", "UNetConfig", "VaeConfig"]
+__all__ = ["NETWORKS", "ControlNetConfig", "NetworkDef", "TextConfig", "UNetConfig", "VaeConfig"]

@@ -1,10 +1,12 @@
 """The U-Net of the Stable Diffusion family, whole and in the three parts that the hoist pass calls apart.
 
-All four share the checkpoint's key names (without "model.diffusion_model."):
+All share the checkpoint's key names (without "model.diffusion_model."):
   UNet         x, timesteps, context -> eps
   UNetTime     timesteps -> what every res block adds, concatenated: the same for a whole sampling run
   UNetContext  context -> keys and values of every cross-attention, concatenated: the same for every step
   UNetCore     x, time, context_kv -> eps: what is left to do in a step
+  UNetControl, UNetCoreControl: UNet and UNetCore that also take the residuals of ControlNets, one per skip connection
+    in the order of the input blocks, then the middle's
 Source: Rombach et al., High-Resolution Image Synthesis with Latent Diffusion Models (2022), and the key layout and
 shapes of the published checkpoints.
 """
@@ -12,7 +14,7 @@ shapes of the published checkpoints.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +90,7 @@ class Resample(nn.Module):
         return torch.as_tensor(self.conv(F.interpolate(x, size=like.shape[-2:], mode="nearest")))
 
 
-def _block(spec: BlockSpec, config: UNetConfig, *, core: bool, time: bool, context: bool) -> nn.ModuleDict:
+def make_block(spec: BlockSpec, config: UNetConfig, *, core: bool, time: bool, context: bool) -> nn.ModuleDict:
     """The numbered children of one block. Parts that have no weight in this network are left out."""
 
     def transformer() -> SpatialTransformer:
@@ -123,9 +125,9 @@ class _Parts(nn.Module):
         super().__init__()
         self.config = config
         flags = {"core": core, "time": time, "context": context}
-        self.input_blocks = nn.ModuleList(_block(s, config, **flags) for s in input_specs(config))
-        self.middle_block = _block(middle_spec(config), config, **flags)
-        self.output_blocks = nn.ModuleList(_block(s, config, **flags) for s in output_specs(config))
+        self.input_blocks = nn.ModuleList(make_block(s, config, **flags) for s in input_specs(config))
+        self.middle_block = make_block(middle_spec(config), config, **flags)
+        self.output_blocks = nn.ModuleList(make_block(s, config, **flags) for s in output_specs(config))
         if time:
             width = config.time_width
             self.time_embed = nn.ModuleDict(
@@ -158,24 +160,33 @@ class _Parts(nn.Module):
                     flat.extend(block.attn2.keys_values(context))  # type: ignore[operator, union-attr]
         return flat
 
-    def predict(self, x: Tensor, times: list[Tensor], keys_values: list[Tensor]) -> Tensor:
-        """The step itself. x: (B, in_channels, h, w) -> (B, out_channels, h, w)."""
+    def predict(
+        self, x: Tensor, times: list[Tensor], keys_values: list[Tensor], control: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """The step itself. x: (B, in_channels, h, w) -> (B, out_channels, h, w). control: see UNetControl."""
         time = iter(times)
         pairs: Pairs = iter(zip(keys_values[::2], keys_values[1::2], strict=True))
         skips: list[Tensor] = []
         h = x
         for block in self.input_blocks:
-            h = _run(block, h, time, pairs)  # type: ignore[arg-type]
+            h = run_block(block, h, time, pairs)  # type: ignore[arg-type]
             skips.append(h)
-        h = _run(self.middle_block, h, time, pairs)
+        h = run_block(self.middle_block, h, time, pairs)
+        if control:
+            *residuals, middle = control
+            skips = [skip + residual for skip, residual in zip(skips, residuals, strict=True)]
+            h = h + middle
         for block in self.output_blocks:
             h = torch.cat([h, skips.pop()], dim=1)
-            h = _run(block, h, time, pairs, like=skips[-1] if skips else None)  # type: ignore[arg-type]
+            h = run_block(block, h, time, pairs, like=skips[-1] if skips else None)  # type: ignore[arg-type]
         out: Tensor = self.out["2"](F.silu(self.out["0"](h)))
         return out
 
 
-def _run(block: nn.ModuleDict, h: Tensor, time: Iterator[Tensor], pairs: Pairs, like: Tensor | None = None) -> Tensor:
+def run_block(
+    block: nn.ModuleDict, h: Tensor, time: Iterator[Tensor], pairs: Pairs, like: Tensor | None = None
+) -> Tensor:
+    """One block on h. time and pairs: of all blocks, each taken in running order."""
     for child in block.values():
         if isinstance(child, ResBlock):
             h = child(h, next(time))
@@ -224,3 +235,23 @@ class UNetCore(_Parts):
         times = torch.split(time, list(time_sizes(self.config)), dim=-1)
         keys_values = torch.split(context_kv, list(context_sizes(self.config)), dim=-1)
         return self.predict(x, list(times), list(keys_values))
+
+
+class UNetControl(_Parts):
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config, core=True, time=True, context=True)
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, *control: Tensor) -> Tensor:
+        """As UNet. control: residuals as a ControlNet gives them, added to the skip connections and to the middle."""
+        return self.predict(x, self.times(timesteps), self.keys_values(context), control)
+
+
+class UNetCoreControl(_Parts):
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config, core=True)
+
+    def forward(self, x: Tensor, time: Tensor, context_kv: Tensor, *control: Tensor) -> Tensor:
+        """As UNetCore. control: as UNetControl takes it."""
+        times = torch.split(time, list(time_sizes(self.config)), dim=-1)
+        keys_values = torch.split(context_kv, list(context_sizes(self.config)), dim=-1)
+        return self.predict(x, list(times), list(keys_values), control)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -74,21 +75,46 @@ def output_specs(config: UNetConfig) -> tuple[BlockSpec, ...]:
     return tuple(specs)
 
 
+def encoder_order(config: UNetConfig) -> tuple[BlockSpec, ...]:
+    """What a ControlNet has of the U-Net: its input blocks and its middle."""
+    return (*input_specs(config), middle_spec(config))
+
+
 def running_order(config: UNetConfig) -> tuple[BlockSpec, ...]:
-    return (*input_specs(config), middle_spec(config), *output_specs(config))
+    return (*encoder_order(config), *output_specs(config))
 
 
 def time_sizes(config: UNetConfig) -> tuple[int, ...]:
     """Channels of the time embedding that each res block takes, in running order."""
-    sizes: list[int] = []
-    for spec in running_order(config):
-        sizes += [spec.width_out] * {"res": 1, "middle": 2}.get(spec.kind, 0)
-    return tuple(sizes)
+    return times_of(running_order(config))
 
 
 def context_sizes(config: UNetConfig) -> tuple[int, ...]:
     """Channels of keys and values of each cross-attention (k, v, k, v, ...), in running order."""
+    return contexts_of(running_order(config))
+
+
+def times_of(specs: Iterable[BlockSpec]) -> tuple[int, ...]:
     sizes: list[int] = []
-    for spec in running_order(config):
+    for spec in specs:
+        sizes += [spec.width_out] * {"res": 1, "middle": 2}.get(spec.kind, 0)
+    return tuple(sizes)
+
+
+def contexts_of(specs: Iterable[BlockSpec]) -> tuple[int, ...]:
+    sizes: list[int] = []
+    for spec in specs:
         sizes += [spec.width_out] * (2 * spec.depth)
+    return tuple(sizes)
+
+
+def residual_sizes(config: UNetConfig) -> tuple[tuple[int, int], ...]:
+    """(channels, halvings of height and width) of every skip connection, then of the middle: what a ControlNet gives.
+
+    A halving rounds up."""
+    sizes: list[tuple[int, int]] = []
+    halvings = 0
+    for spec in encoder_order(config):
+        halvings += spec.kind == "down"
+        sizes.append((spec.width_out, halvings))
     return tuple(sizes)

@@ -37,7 +37,7 @@ def attention(e: Emitter, node: fx.Node) -> Value:
     call = _read(e, node)
     form = e.dialect.fused_attention
     head_dim = int(shape_of(call.query)[-1])
-    fused = form != "decomposed" and head_dim <= e.dialect.max_head_dim
+    fused = form != "decomposed" and e.dialect.min_head_dim <= head_dim <= e.dialect.max_head_dim
     if e.dialect.half_only and e.compute == "float32":
         fused = False
     if fused and form == "com.microsoft":

@@ -101,14 +101,20 @@ class Emitter:
         self.bind(node, Value(spec.name, spec.dtype, shape_of(node)))
 
     def bind_outputs(self, results: Sequence[Value], specs: Sequence[TensorSpec]) -> None:
-        """Ends each result in a node that carries the output's name and dtype."""
+        """Gives each result the output's name and dtype.
+
+        The node that makes the value is renamed where that is possible: TensorRT knows 8-bit pictures only as what a
+        Cast hands to the outside, so no Identity may stand between them.
+        """
+        renamed: dict[str, str] = {}
         for value, spec in zip(results, specs, strict=True):
-            if value.dtype == spec.dtype:
-                self.skeleton.node("Identity", [value.name], [spec.name], name=spec.name)
+            name = renamed.get(value.name, value.name)
+            if value.dtype != spec.dtype:
+                self.skeleton.node("Cast", [name], [spec.name], name=spec.name, to=onnx_dtype(spec.dtype))
+            elif name == value.name and self.skeleton.rename(name, spec.name):
+                renamed[name] = spec.name
             else:
-                self.skeleton.node(
-                    "Cast", [value.name], [spec.name], name=spec.name, to=onnx_dtype(spec.dtype)
-                )
+                self.skeleton.node("Identity", [name], [spec.name], name=spec.name)
 
     def run(self) -> tuple[Any, ...]:
         """Translates every node and returns the values of the program's outputs."""

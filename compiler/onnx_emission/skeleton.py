@@ -83,6 +83,17 @@ class Skeleton:
         self.weights.setdefault(slot.name, slot)
         return slot.name
 
+    def rename(self, old: str, new: str) -> bool:
+        """Renames a value that a node makes, everywhere; False for what no node makes: inputs, constants, weights."""
+        if not any(old in node.output for node in self._nodes):
+            return False
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    if name == old:
+                        names[i] = new
+        return True
+
     def prune(self, outputs: Sequence[str]) -> None:
         """Drops every node, constant and weight that no output needs."""
         needed, kept = set(outputs), []

@@ -14,14 +14,15 @@ Json = Any
 SAMPLE, ATTRIBUTE, JOINT, SEPARATE = "sample", "guidance", "joint", "separate"
 SIDES = ("positive", "negative")
 # Options of a conditioning entry with which it sees another part of the latent, or other inputs, than its neighbours.
-APART = frozenset({"area", "mask", "control", "gligen"})
+APART = frozenset({"area", "mask", "gligen"})
 
 
 def fuse_guidance(program: Program, context: Context) -> PassResult[Program]:
     """Evaluate both sides of the guidance in one call of the network.
 
     1. A `sample` whose conditioning entries all see the whole latent evaluates them in one batch: guidance is "joint".
-    2. With an entry that has an area, a mask or a control network it stays "separate", one call per entry.
+    At run time, those on which the same ControlNets act share a batch.
+    2. With an entry that has an area or a mask it stays "separate", one call per entry.
     Bound: a batch of two gives each row what it gives alone up to the order of sums (1e-5 of the standard deviation).
     """
     steps, changes = [], []

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import Names, restructured
 from graphs.program import NetworkUse, Operand, OperandTree, Program, Ref, Step
 
-SAMPLE, ROLE = "sample", "unet"
-WHOLE, CORE, CONTEXT, TIME = "unet", "unet_core", "unet_context", "unet_time"
+SAMPLE, ROLE, CONTROL_ROLE = "sample", "unet", "controlnet."
+CONTEXT, TIME = "unet_context", "unet_time"  # roles, of the parts of a ControlNet as well
 PROJECT, EMBED = "project_context", "embed_time"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The kinds of network that a whole one is called in."""
+
+    core: str
+    context: str
+    time: str
+
+
+PARTS = {
+    "unet": Parts("unet_core", CONTEXT, TIME),
+    "unet_control": Parts("unet_core_control", CONTEXT, TIME),
+    "controlnet": Parts("controlnet_core", "controlnet_context", "controlnet_time"),
+}
 
 
 def hoist(program: Program, context: Context) -> PassResult[Program]:
@@ -21,7 +37,8 @@ def hoist(program: Program, context: Context) -> PassResult[Program]:
     2. The time embedding depends on the sigma alone: an `embed_time` makes a table for all sigmas of the schedule. The
     sample keeps the time network as well, because some samplers ask for sigmas between those of the schedule.
     3. The sample calls the rest, "unet_core", which takes both as inputs.
-    4. Samples that share an embedding, sigmas and weights share these steps.
+    4. The same for the sample's ControlNets, each of which has keys and values and time embeddings of its own.
+    5. Samples that share an embedding, sigmas and weights share these steps.
     The arithmetic is the same, in the same order; only the place changes.
     """
     if not any(step.op == SAMPLE and _is_whole(program, step) for step in program.steps):
@@ -37,7 +54,7 @@ def hoist(program: Program, context: Context) -> PassResult[Program]:
         made = ", ".join(s.id for s in hoister.steps[before:-1]) or "steps of an earlier sample"
         changes.append(Change(step.id, f"text keys and values and time embeddings come from {made}, outside the loop"))
     called = {network for step in hoister.steps for network in step.networks.values()}
-    networks = {n: use for n, use in hoister.networks.items() if n in called or use.kind != WHOLE}
+    networks = {n: use for n, use in hoister.networks.items() if n in called or use.kind not in PARTS}
     return PassResult(replace(restructured(program, hoister.steps), networks=networks), tuple(changes))
 
 
@@ -51,14 +68,32 @@ class _Hoister:
 
     def sample(self, step: Step) -> None:
         """Appends the step with what it needs before it."""
-        whole = self.networks[step.networks[ROLE]]
-        core, context, time = (self._network(whole, kind) for kind in (CORE, CONTEXT, TIME))
+        core, context, time = self._parts(step.networks[ROLE])
+        networks = {**step.networks, ROLE: core, TIME: time}
         inputs: dict[str, OperandTree] = dict(step.inputs)
         for side in ("positive", "negative"):
             inputs[f"{side}_context"] = tuple(self._context(o, context, step) for o in _flat(step.inputs[side]))
         (sigmas,) = _flat(step.inputs["sigmas"])
         inputs["time"] = self._time(sigmas, time, step)
-        self.steps.append(replace(step, inputs=inputs, networks={**step.networks, ROLE: core, TIME: time}))
+        texts = (*_flat(step.inputs["positive"]), *_flat(step.inputs["negative"]))
+        contexts: list[Operand] = []
+        times: list[Operand] = []
+        for index in range(len(_flat(step.inputs.get("control_hints", ())))):
+            role = f"{CONTROL_ROLE}{index}"
+            core, context, time = self._parts(step.networks[role])
+            networks |= {role: core, f"controlnet_time.{index}": time}
+            contexts += [self._context(text, context, step) for text in texts]
+            times.append(self._time(sigmas, time, step))
+        if times:
+            inputs |= {"control_contexts": tuple(contexts), "control_times": tuple(times)}
+        self.steps.append(replace(step, inputs=inputs, networks=networks))
+
+    def _parts(self, network: str) -> tuple[str, str, str]:
+        """The ids of core, context and time of a whole network."""
+        whole = self.networks[network]
+        parts = PARTS[whole.kind]
+        core, context, time = (self._network(whole, kind) for kind in (parts.core, parts.context, parts.time))
+        return core, context, time
 
     def _context(self, embedding: Operand, network: str, sample: Step) -> Ref:
         key = (embedding, network)
@@ -89,7 +124,7 @@ class _Hoister:
         for network in self.networks.values():
             if (network.kind, network.weights, network.options) == (kind, whole.weights, whole.options):
                 return network.id
-        name = whole.id.replace(WHOLE, kind, 1) if whole.id.startswith(WHOLE) else f"{whole.id}.{kind}"
+        name = whole.id.replace(whole.kind, kind, 1) if whole.id.startswith(whole.kind) else f"{whole.id}.{kind}"
         part = replace(whole, id=self._names.new(name), kind=kind)
         self.networks[part.id] = part
         return part.id
@@ -97,7 +132,7 @@ class _Hoister:
 
 def _is_whole(program: Program, step: Step) -> bool:
     network = program.networks.get(step.networks.get(ROLE, ""))
-    return network is not None and network.kind == WHOLE
+    return network is not None and network.kind in PARTS
 
 
 def _flat(value: OperandTree) -> tuple[Operand, ...]:

@@ -100,7 +100,7 @@ def _signature(step: Step, spec: OpSpec) -> Iterator[Broken]:
         if role not in step.networks:
             yield f"step {step.id}: network '{role}' of op {spec.name} is missing"
     for role in step.networks:
-        if role not in spec.networks and role not in spec.optional_networks:
+        if not spec.calls(role):
             yield f"step {step.id}: op {spec.name} calls no network '{role}'"
     for name in step.folded:
         if name not in step.outputs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = ("default", "image_to_image", "lora", "two_pass")
+NAMES = ("default", "image_to_image", "inpaint", "controlnet", "lora", "two_pass")
 
 
 def example(name: str, *, api: bool = False) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphs.node import COMBO, Input, Json, Node, NodeDef, Output
+from graphs.nodes.controlnet import ControlParts, control_parts
 from graphs.program import Builder, Conditioning, Literal, Operand, OperandTree
 
 SAMPLERS = (
@@ -27,19 +28,24 @@ def _embeddings(conditioning: Conditioning) -> tuple[Operand, ...]:
     return tuple(entry.embedding for entry in conditioning.entries)
 
 
-def _entry_options(**sides: Conditioning) -> dict[str, Json]:
-    """Options of the entries (area, strength, percent) by side, only where some entry has any."""
-    return {
-        side: [dict(entry.options) for entry in conditioning.entries]
-        for side, conditioning in sides.items()
-        if any(entry.options for entry in conditioning.entries)
-    }
+def _entry_options(control: ControlParts, **sides: Conditioning) -> dict[str, Json]:
+    """Options of the entries (area, strength, percent, controls) by side, only where some entry has any."""
+    found: dict[str, Json] = {}
+    for side, conditioning in sides.items():
+        options = [dict(entry.options) for entry in conditioning.entries]
+        for option, controls in zip(options, control.placed.get(side, ()), strict=False):
+            option.update({"controls": controls} if controls else {})
+        if any(options):
+            found[side] = options
+    return found
 
 
 def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noise: Mapping[str, OperandTree]) -> None:
     """What both samplers share. sigmas and noise: the inputs that only one of them has."""
-    network = b.network("unet", b.model().weights)
+    model = b.model()
     positive, negative = b.conditioning("positive"), b.conditioning("negative")
+    control = control_parts(b, positive=positive, negative=negative)
+    network = b.network("unet_control" if control.networks else "unet", model.weights)
     latent, sampler_name = b.operand("latent_image"), b.operand("sampler_name")
     (table,) = b.emit(
         "make_sigmas",
@@ -57,9 +63,11 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
             "sampler_name": sampler_name,
             "positive": _embeddings(positive),
             "negative": _embeddings(negative),
+            **({} if model.differential is None else {"differential": model.differential}),
+            **control.inputs,
         },
-        attrs=_entry_options(positive=positive, negative=negative),
-        networks={"unet": network},
+        attrs={**_entry_options(control, positive=positive, negative=negative), **control.attrs},
+        networks={"unet": network, **control.networks},
     )
     b.output(0, sampled)
 

@@ -15,6 +15,7 @@ from runtime.backends.backend import Backend
 BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "onnxruntime": "runtime.backends.onnxruntime:OnnxRuntimeBackend",
+        "tensorrt": "runtime.backends.tensorrt:TensorRtBackend",
         "eager": "runtime.backends.eager:EagerBackend",
         "null": "runtime.backends.null:NullBackend",
     }
@@ -23,8 +24,6 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
 
 def backend(name: str) -> Backend:
     """The backend of that name; its libraries need not be installed. Raises UsageError."""
-    if name == "tensorrt":
-        raise DeviceError("the TensorRT backend is not part of this version", hint="use --backend onnxruntime or eager")
     if name not in BACKENDS:
         raise UsageError("unknown backend", expected=", ".join(("auto", *BACKENDS)), got=name)
     module, _, attribute = BACKENDS[name].partition(":")

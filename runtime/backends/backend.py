@@ -1,7 +1,7 @@
 """What a backend is: builds engine bytes from an exported network, loads them with weights, runs them.
 
 bytes are the contract: build on one machine, load on another of the same fingerprint. Weights are data: one engine
-serves every checkpoint of its architecture.
+serves every checkpoint of its architecture, unless the library can only build with the weights inside.
 """
 
 from __future__ import annotations
@@ -13,7 +13,25 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
-Dim = int | str  # a str names a dynamic dimension: "batch", "height", "width", "text", ...
+Dim = int | str  # a str names a dynamic dimension: "batch", "height", "height*8", "height/4"; see size_of
+
+
+def base_name(dim: str) -> str:
+    """The dynamic dimension that a dimension follows: "height" for "height", "height*8" and "height/4"."""
+    return dim.partition("*")[0].partition("/")[0]
+
+
+def size_of(dim: Dim, sizes: Mapping[str, int]) -> int:
+    """The number behind a dimension. sizes: of the dynamic dimensions by name.
+
+    "height*8" is a multiple; "height/4" is height halved twice, rounded up each time, as convolutions of stride 2 do.
+    """
+    if isinstance(dim, int):
+        return dim
+    size = sizes[base_name(dim)]
+    _, _, factor = dim.partition("*")
+    _, _, divisor = dim.partition("/")
+    return -(-size // int(divisor)) if divisor else size * int(factor or 1)
 
 
 @dataclass(frozen=True)
@@ -78,13 +96,18 @@ class Backend(Protocol):
     name: str
     form: str  # the NetworkModel.graph form it builds from
     profiled: bool  # whether an engine is bound to the sizes of its EngineSpec.profile
+    weights_inside: bool  # whether an engine is bound to the weights it was built with, and carries them
 
     def available(self) -> Availability: ...
 
     def fingerprint(self, spec: EngineSpec) -> str:
         """Library name and version, device capability: what an engine is bound to."""
 
-    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+    def check(self, spec: EngineSpec) -> None:
+        """Refuses, before any work, what cannot be built: a precision, a device, targets. Raises UsageError,
+        DeviceError. The profile is not looked at."""
+
+    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes | memoryview:
         """Raises BuildError, DeviceError; KeyboardInterrupt cancels cleanly."""
 
     def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:

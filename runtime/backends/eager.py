@@ -12,7 +12,7 @@ from pickle import UnpicklingError
 
 import torch
 
-from graphs.errors import BuildError, PlanError, RunError
+from graphs.errors import PlanError, RunError, UsageError
 from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress
 from runtime.mapped import map_weights
 
@@ -47,6 +47,7 @@ class EagerBackend:
     name = "eager"
     form = "exported-program"
     profiled = False
+    weights_inside = False
 
     def available(self) -> Availability:
         return Availability(True, True, torch.__version__, "torch on CPU, float32")
@@ -54,11 +55,14 @@ class EagerBackend:
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"eager torch-{torch.__version__.partition('+')[0]} {spec.precision}"
 
-    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+    def check(self, spec: EngineSpec) -> None:
         if spec.precision != "fp32":
-            raise BuildError(
+            raise UsageError(
                 "the eager backend is the float32 reference", expected="--precision fp32", got=spec.precision
             )
+
+    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+        self.check(spec)
         return _bundle(model)
 
     def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> EagerModule:

@@ -58,12 +58,16 @@ class NullBackend:
     name = "null"
     form = "onnx"
     profiled = False
+    weights_inside = False
 
     def available(self) -> Availability:
         return Availability(True, True, _VERSION, "runs nothing")
 
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"null {_VERSION}"
+
+    def check(self, spec: EngineSpec) -> None:
+        return None
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         def listed(specs: tuple[TensorSpec, ...]) -> list[list[object]]:

@@ -53,6 +53,7 @@ class OnnxRuntimeBackend:
     name = "onnxruntime"
     form = "onnx-ort"
     profiled = False
+    weights_inside = False
 
     def available(self) -> Availability:
         return Availability(True, True, ort.__version__, f"CPU, {platform.machine()}")
@@ -60,9 +61,12 @@ class OnnxRuntimeBackend:
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"onnxruntime {ort.__version__} {spec.device} {spec.precision}"
 
+    def check(self, spec: EngineSpec) -> None:
+        _need_cpu(spec)
+
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         """Checks that the library can run every op of the skeleton; the skeleton is the engine."""
-        _need_cpu(spec)
+        self.check(spec)
         if progress is not None and not progress("check", 0, 1):
             raise KeyboardInterrupt
         options = _options(spec)

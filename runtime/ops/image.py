@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,41 +26,63 @@ def load_image(context: OpContext, file: str) -> tuple[torch.Tensor, torch.Tenso
     Turned by its EXIF orientation; the mask is 1 - alpha, or 64 x 64 zeros without alpha. 16-bit grey is read by its
     high bits. Frames of another size than the first are left out. Raises RunError. Source: LoadImage as observed.
     """
-    from PIL import Image, ImageSequence, UnidentifiedImageError
+    from PIL import ImageSequence
 
-    path = find_file(
-        file,
-        input_dir=context.input_dir,
-        output_dir=context.output_dir,
-        temp_dir=context.temp_dir,
-        where=f"node {context.node}",
-    )
     images: list[torch.Tensor] = []
     masks: list[torch.Tensor] = []
-    try:
-        with Image.open(path) as opened:
-            for frame in ImageSequence.Iterator(opened):
-                image, mask = _frame(frame)
-                if not images or image.shape == images[0].shape:
-                    images.append(image)
-                    masks.append(mask)
-                if opened.format in ONE_FRAME_FORMATS:
-                    break
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        hint = "open and save it again in a picture editor, or choose another file"
-        raise RunError(f"cannot read {path}: {error}", where=f"node {context.node}", hint=hint) from error
+    with _opened(context, file) as opened:
+        for frame in ImageSequence.Iterator(opened):
+            image, mask = _frame(frame)
+            if not images or image.shape == images[0].shape:
+                images.append(image)
+                masks.append(mask)
+            if opened.format in ONE_FRAME_FORMATS:
+                break
     if len({mask.shape for mask in masks}) > 1:  # only some frames have alpha
         masks = [mask if mask.shape == images[0].shape[:2] else torch.zeros(images[0].shape[:2]) for mask in masks]
     return torch.stack(images).to(context.device), torch.stack(masks).to(context.device)
 
 
-def _frame(frame: Image) -> tuple[torch.Tensor, torch.Tensor]:
-    """image (H, W, 3) and mask (H, W) of one frame."""
+def load_mask(context: OpContext, file: str, channel: str) -> torch.Tensor:
+    """file: a name in the input folder. Gives mask (1, H, W): a channel of its first frame, of alpha 1 - alpha.
+
+    Raises RunError. Source: LoadImageMask as observed."""
+    with _opened(context, file) as opened:
+        pixels = _upright(opened).convert("RGBA").getchannel(channel[:1].upper())
+        mask = _unit(pixels)
+    return (1.0 - mask if channel == "alpha" else mask).unsqueeze(0).to(context.device)
+
+
+@contextmanager
+def _opened(context: OpContext, file: str) -> Iterator[Image]:
+    """Raises RunError where there is no such picture, or it turns out to be damaged while it is read."""
+    from PIL import Image, UnidentifiedImageError
+
+    where = f"node {context.node}"
+    path = find_file(
+        file, input_dir=context.input_dir, output_dir=context.output_dir, temp_dir=context.temp_dir, where=where
+    )
+    try:
+        with Image.open(path) as opened:
+            yield opened
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        hint = "open and save it again in a picture editor, or choose another file"
+        raise RunError(f"cannot read {path}: {error}", where=where, hint=hint) from error
+
+
+def _upright(frame: Image) -> Image:
+    """Turned by its EXIF orientation, and of 8 bits."""
     from PIL import ImageOps
 
     picture = ImageOps.exif_transpose(frame)
     if picture.mode.startswith("I"):  # 32-bit, and 16-bit in its byte orders
         picture = picture.convert("I").point(lambda value: value * (1 / 255))
+    return picture
+
+
+def _frame(frame: Image) -> tuple[torch.Tensor, torch.Tensor]:
+    """image (H, W, 3) and mask (H, W) of one frame."""
+    picture = _upright(frame)
     see_through = "A" in picture.getbands() or (picture.mode == "P" and "transparency" in picture.info)
     if not see_through:
         return _unit(picture.convert("RGB")), torch.zeros(NO_MASK)

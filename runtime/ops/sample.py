@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from graphs.errors import RunError
+from runtime.ops.controlnet import ControlNets, ResidualShape
+from runtime.ops.diffusion import CoreNetwork, WholeNetwork
+from runtime.ops.engine_calls import TimeTable, single, time_rows
 from runtime.sampling.brownian import brownian_noise
+from runtime.sampling.control import ControlSettings, share_controls
 from runtime.sampling.driver import StepProgress, drive
 from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries
 from runtime.sampling.guidance import Guidance, Network
-from runtime.sampling.inpaint import Denoise, MaskedDenoise, fit_mask
+from runtime.sampling.inpaint import Denoise, Differential, MaskedDenoise, fit_mask
 from runtime.sampling.model_sampling import ModelSampling, model_sampling
 from runtime.sampling.noise import SEEDS, StepNoise, independent_noise, initial_noise, step_seed
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, SamplerDef
@@ -26,7 +30,6 @@ from runtime.sampling.sigmas import ksampler_sigmas, step_range
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime.backends.backend import Module
     from runtime.context import OpContext
     from runtime.values import Latent
 
@@ -65,13 +68,13 @@ def embed_time(context: OpContext, sigmas: Tensor) -> Tensor:
     model = model_sampling(context.attrs["model"])
     visited = sigmas.cpu()[:-1]
     timesteps = model.timestep(visited) if len(visited) else torch.zeros(1, dtype=torch.int64)
-    return _time_rows(context.module("unet_time"), timesteps, context.device)[: len(visited)]
+    return time_rows(context.module("unet_time"), timesteps, context.device)[: len(visited)]
 
 
 def project_context(context: OpContext, embedding: Tensor) -> Tensor:
     """context: (B, T, K), keys and values of every cross-attention for a text. embedding: (B, T, C) float32."""
     outputs = context.module("unet_context")({"context": embedding.to(context.device)})
-    return _single(outputs, "unet_context").clone()  # an engine may hand out the same buffer at its next call
+    return single(outputs, "unet_context").clone()  # an engine may hand out the same buffer at its next call
 
 
 @torch.no_grad()
@@ -90,13 +93,24 @@ def sample(
     time: Tensor | None = None,
     positive_masks: tuple[Tensor, ...] = (),
     negative_masks: tuple[Tensor, ...] = (),
+    differential: float | None = None,
+    control_hints: tuple[Tensor, ...] = (),
+    control_strengths: tuple[float, ...] = (),
+    control_starts: tuple[float, ...] = (),
+    control_ends: tuple[float, ...] = (),
+    control_contexts: tuple[Tensor, ...] = (),
+    control_times: tuple[Tensor, ...] = (),
 ) -> Latent:
     """latent: sampled from noise over sigmas, unscaled like the one that came in, with its mask and indices.
 
     positive, negative: (1, T, C) float32, one per entry; entry options in attrs["positive"] and attrs["negative"] (see
     runtime.sampling.entries). attrs["guidance"]: "joint" evaluates both sides in one call, "separate" (the default)
     does not. The role "unet" is the whole network; with positive_context, negative_context and time it is the core,
-    and the role "unet_time" embeds the timesteps that samplers visit off the schedule."""
+    and the role "unet_time" embeds the timesteps that samplers visit off the schedule.
+
+    differential: see runtime.sampling.inpaint. control_*: see ControlInputs; the U-Net takes their residuals, of the
+    shapes attrs["residuals"], and control i has the roles controlnet.i, controlnet_hint.i and, where hoisted,
+    controlnet_time.i."""
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
         return latent
@@ -105,20 +119,51 @@ def sample(
     start = _checked(context, latent).to(context.device) * scale
     noise = noise.to(context.device)
     conds = _conds(positive, negative, positive_context, negative_context, time)
-    network = _network(context, model, sigmas, time)
+    settings = ControlSettings(control_strengths, control_starts, control_ends)
+    control = ControlInputs(control_hints, settings, control_contexts, control_times)
+    network = _network(context, model, sigmas, time, control)
     size = (start.shape[-2], start.shape[-1])
-    sides = _sides(context.attrs, conds, (positive_masks, negative_masks), size, model)
+    texts = control.texts(_tuple(positive), _tuple(negative))
+    sides = _sides(context.attrs, conds, (positive_masks, negative_masks), size, model, control.settings, texts)
     denoise: Denoise = Guidance(
         network, model, *sides, float(cfg), _joint(context.attrs), needs_uncond=definition.needs_uncond
     )
     if latent.noise_mask is not None:
         outside = initial_noise(noise.shape, (seed + 1) % SEEDS) if definition.redraws_outside_mask else noise
         mask = fit_mask(latent.noise_mask.to(context.device), start.shape)
-        denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device))
+        timed = None if differential is None else Differential.over(model, sigmas, float(differential))
+        denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device), timed)
     x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
     running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat), model)
     result = drive(running, denoise, StepProgress(sigmas, context.progress))
     return replace(latent, samples=result / scale)
+
+
+Texts = tuple[tuple["Tensor", ...], ...]  # per entry, what each ControlNet takes as its text
+
+
+@dataclass(frozen=True, eq=False)
+class ControlInputs:
+    """What a sample step has for its ControlNets, one of each per control.
+
+    hints: images (B, H, W, 3). contexts, times: hoisted, as project_context and embed_time give them; of the contexts
+    there is one per control and entry, the positive entries of control 0 first, then its negative ones, then control 1.
+    """
+
+    hints: tuple[Tensor, ...] = ()
+    settings: ControlSettings = field(default_factory=ControlSettings)
+    contexts: tuple[Tensor, ...] = ()
+    times: tuple[Tensor, ...] = ()
+
+    def texts(self, positive: tuple[Tensor, ...], negative: tuple[Tensor, ...]) -> tuple[Texts, Texts]:
+        """By side."""
+        count, entries = len(self.hints), (*positive, *negative)
+        if self.contexts:
+            width = len(entries)
+            found = tuple(tuple(self.contexts[c * width + e] for c in range(count)) for e in range(width))
+        else:
+            found = tuple((embedding,) * count for embedding in entries)
+        return found[: len(positive)], found[len(positive) :]
 
 
 def _checked(context: OpContext, latent: Latent) -> Tensor:
@@ -159,13 +204,16 @@ def _sides(
     masks: tuple[Sequence[Tensor], Sequence[Tensor]],
     size: tuple[int, int],
     model: ModelSampling,
+    settings: ControlSettings,
+    texts: tuple[Texts, Texts],
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
     positive, negative = (
-        make_entries(cond, attrs.get(name) or (), mask, size, model)
-        for name, cond, mask in zip(("positive", "negative"), conds, masks, strict=True)
+        make_entries(cond, attrs.get(name) or (), mask, size, model, settings, text)
+        for name, cond, mask, text in zip(("positive", "negative"), conds, masks, texts, strict=True)
     )
     negative = add_twins(negative, positive)
     positive = add_twins(positive, negative)
+    negative = share_controls(positive, negative)
     return fit_areas(positive, size), fit_areas(negative, size)
 
 
@@ -184,49 +232,25 @@ def _step_noise(definition: SamplerDef, x: Tensor, sigmas: Tensor, seed: int, co
     return independent_noise(x, step_seed(seed, compat))
 
 
-def _network(context: OpContext, model: ModelSampling, sigmas: Tensor, time: Tensor | None) -> Network:
+def _network(
+    context: OpContext, model: ModelSampling, sigmas: Tensor, time: Tensor | None, control: ControlInputs
+) -> Network:
     unet = context.module("unet")
+    visited = model.timestep(sigmas[:-1])
+    nets = _control_nets(context, visited, control) if control.hints else None
     if time is None:
-        return WholeNetwork(unet, model)
-    rows = dict(zip(model.timestep(sigmas[:-1]).tolist(), time.to(context.device), strict=True))
-    return CoreNetwork(unet, model, context, rows)
+        return WholeNetwork(unet, model, nets)
+    return CoreNetwork(unet, model, _table(context, "unet_time", visited, time), nets)
 
 
-@dataclass(frozen=True, eq=False)
-class WholeNetwork:
-    """The network with its text projections and time embedding inside: x, timesteps, context -> eps."""
-
-    unet: Module
-    model: ModelSampling
-
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
-        timesteps = torch.full((x.shape[0],), float(self.model.timestep(sigma)), device=x.device)
-        return _single(self.unet({"x": x, "timesteps": timesteps, "context": cond}), "unet").float()
+def _control_nets(context: OpContext, visited: Tensor, control: ControlInputs) -> ControlNets:
+    tables = [
+        _table(context, f"controlnet_time.{index}", visited, time) for index, time in enumerate(control.times)
+    ]
+    shapes = [ResidualShape(int(channels), int(halvings)) for channels, halvings in context.attrs["residuals"]]
+    averaged = [bool(options["averaged"]) for options in context.attrs["controls"]]
+    return ControlNets(context, shapes, control.hints, averaged, tables)
 
 
-@dataclass(frozen=True, eq=False)
-class CoreNetwork:
-    """The network with both hoisted: x, time, context_kv -> eps. rows: timestep -> (E,), grown on demand."""
-
-    unet: Module
-    model: ModelSampling
-    context: OpContext
-    rows: dict[int, Tensor] = field(default_factory=dict)
-
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
-        timestep = self.model.timestep(sigma)
-        key = int(timestep)
-        if key not in self.rows:
-            self.rows[key] = _time_rows(self.context.module("unet_time"), timestep.reshape(1), x.device)[0]
-        time = self.rows[key].expand(x.shape[0], -1).contiguous()
-        return _single(self.unet({"x": x, "time": time, "context_kv": cond}), "unet").float()
-
-
-def _time_rows(module: Module, timesteps: Tensor, device: torch.device) -> Tensor:
-    return _single(module({"timesteps": timesteps.float().to(device)}), "unet_time").clone()  # see project_context
-
-
-def _single(outputs: Mapping[str, Tensor], role: str) -> Tensor:
-    if len(outputs) != 1:
-        raise RunError(f"the {role} engine gives {len(outputs)} outputs", expected="one", got=", ".join(outputs))
-    return next(iter(outputs.values()))
+def _table(context: OpContext, role: str, visited: Tensor, time: Tensor) -> TimeTable:
+    return TimeTable(context, role, dict(zip(visited.tolist(), time.to(context.device), strict=True)))

@@ -6,6 +6,7 @@ Options of an entry (attrs["positive"] and attrs["negative"] of a sample step, o
   start_percent, end_percent   the part of the schedule in which it counts, default 0 and 1
   mask                index into the step's masks of that side; mask_strength its factor, default 1
   set_area_to_bounds  evaluate only the bounding box of the mask
+  controls            [index into the step's controls, whether the other side shares it] each, in order of application
 The rules are ComfyUI's, as observed (areas, masks, feathering, twins).
 """
 
@@ -19,15 +20,18 @@ import torch
 from torch.nn.functional import interpolate
 
 from graphs.errors import RunError
+from runtime.sampling.control import ControlSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.control import Control
     from runtime.sampling.model_sampling import ModelSampling
 
 Json = Any
 
-OPTIONS = frozenset({"area", "strength", "start_percent", "end_percent", "mask", "mask_strength", "set_area_to_bounds"})
+OPTIONS = frozenset({"area", "strength", "start_percent", "end_percent", "mask", "mask_strength", "set_area_to_bounds",
+                     "controls"})  # fmt: skip
 FEATHER = 8  # latent units over which an inner edge of an area fades, at most a quarter of the area
 SMALLEST_BOUNDS = 8  # latent units
 
@@ -58,7 +62,8 @@ class Area:
 class Entry:
     """One entry. cond: (1, T, K) what the network takes as text. mask: (B or 1, h, w), at latent size.
 
-    It counts where low <= sigma <= high."""
+    It counts where low <= sigma <= high. controls: what ControlNets do to it. control_texts: its text as each of the
+    step's ControlNets takes it, (1, T, K) by the control's index."""
 
     cond: Tensor
     area: Area | None = None
@@ -66,9 +71,14 @@ class Entry:
     mask: Tensor | None = None
     high: float | None = None
     low: float | None = None
+    controls: tuple[Control, ...] = ()
+    control_texts: tuple[Tensor, ...] = ()
 
     def counts_at(self, sigma: float) -> bool:
         return (self.high is None or sigma <= self.high) and (self.low is None or sigma >= self.low)
+
+    def controls_at(self, sigma: float) -> tuple[Control, ...]:
+        return tuple(control for control in self.controls if control.acts_at(sigma))
 
     @property
     def plain(self) -> bool:
@@ -82,8 +92,10 @@ def make_entries(
     masks: Sequence[Tensor],
     size: tuple[int, int],
     model: ModelSampling,
+    settings: ControlSettings | None = None,
+    control_texts: Sequence[tuple[Tensor, ...]] = (),
 ) -> tuple[Entry, ...]:
-    """Entries of one side. size: (h, w) of the latent. options: empty, or one mapping per cond.
+    """Entries of one side. size: (h, w) of the latent. options, control_texts: empty, or one of each per cond.
 
     Raises RunError for options that this runtime does not know."""
     if options and len(options) != len(conds):
@@ -107,6 +119,8 @@ def make_entries(
                 None if mask is None else mask * float(option.get("mask_strength", 1.0)),
                 None if start is None else model.percent_to_sigma(float(start)),
                 None if end is None else model.percent_to_sigma(float(end)),
+                (settings or ControlSettings()).controls(option.get("controls") or (), model),
+                control_texts[index] if control_texts else (),
             )
         )
     return tuple(entries)
@@ -161,7 +175,7 @@ def add_twins(entries: Sequence[Entry], others: Sequence[Entry]) -> tuple[Entry,
             ):
                 best = entry
         if best is not None and best.area != other.area:
-            result.append(replace(other, cond=best.cond))
+            result.append(replace(other, cond=best.cond, control_texts=best.control_texts))
     return tuple(result)
 
 

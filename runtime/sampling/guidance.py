@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from runtime.sampling.control import ControlInput
 from runtime.sampling.entries import weight
 from runtime.sampling.sampler import Prediction
 
@@ -30,7 +31,7 @@ NOTHING = 1e-37  # the weight that every point starts from, so that an uncovered
 class Network(Protocol):
     """The diffusion network behind an engine."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
         """x: (N, C, h, w) scaled to unit variance. sigma: 0-dim host. cond: (N, T, K). Gives (N, C, h, w) float32."""
 
 
@@ -86,10 +87,19 @@ class Guidance:
         """The denoised prediction of each entry, over its own area."""
         scaled = self.model.scale_input(x, sigma)
         found: dict[_Place, Tensor] = {}
-        for group in self._groups(places):
-            cond = self._joined_cond(group, x.shape[0])
+        now = float(sigma)
+        for group in self._groups(places, now):
+            cond = self._joined_text(group, x.shape[0])
             parts = [self._part(scaled, place) for place in group]
-            output = self.network(torch.cat(parts) if len(parts) > 1 else parts[0].contiguous(), sigma, cond)
+            output = self.network(
+                torch.cat(parts) if len(parts) > 1 else parts[0].contiguous(),
+                sigma,
+                cond,
+                tuple(
+                    ControlInput(control, self._joined_text(group, x.shape[0], control.index), len(group))
+                    for control in self._entry(group[0]).controls_at(now)
+                ),
+            )
             for place, out in zip(group, torch.split(output, x.shape[0]), strict=True):
                 found[place] = self.model.denoised(self._part(x, place), out, sigma)
         return found
@@ -98,19 +108,24 @@ class Guidance:
         area = self._entry(place).area
         return x if area is None else area.cut(x)
 
-    def _groups(self, places: list[_Place]) -> list[list[_Place]]:
-        """Entries that share a call: the same size on the latent, text lengths that can be joined. Last ones first."""
+    def _groups(self, places: list[_Place], sigma: float) -> list[list[_Place]]:
+        """Entries that share a call, the last ones first: the same size on the latent, the same ControlNets at work,
+        text lengths that can be joined."""
         if not self.joint:
             return [[place] for place in places]
         groups: list[list[_Place]] = []
         for place in reversed(places):
             for group in groups:
-                if self._size(group[0]) == self._size(place) and self._lengths_join([*group, place]):
+                if self._alike(group[0], place, sigma) and self._lengths_join([*group, place]):
                     group.append(place)
                     break
             else:
                 groups.append([place])
         return groups
+
+    def _alike(self, one: _Place, other: _Place, sigma: float) -> bool:
+        controls = (self._entry(place).controls_at(sigma) for place in (one, other))
+        return self._size(one) == self._size(other) and next(controls) == next(controls)
 
     def _size(self, place: _Place) -> tuple[int, int] | None:
         area = self._entry(place).area
@@ -120,13 +135,15 @@ class Guidance:
         lengths = [self._entry(place).cond.shape[1] for place in group]
         return math.lcm(*lengths) <= MOST_REPEATS * min(lengths)
 
-    def _joined_cond(self, group: list[_Place], batch: int) -> Tensor:
-        """The conds of a group for a whole batch, (len(group) * batch, T, K); made once.
+    def _joined_text(self, group: list[_Place], batch: int, control: int | None = None) -> Tensor:
+        """The conds of a group for a whole batch, (len(group) * batch, T, K), or what a ControlNet takes as such; made
+        once.
 
         A shorter text is repeated to the common length: attention over a repeated text gives the same."""
-        key = (batch, *group)
+        key = (batch, control, *group)
         if key not in self._joined:
-            conds = [self._entry(place).cond for place in group]
+            entries = [self._entry(place) for place in group]
+            conds = [e.cond if control is None else e.control_texts[control] for e in entries]
             length = math.lcm(*(cond.shape[1] for cond in conds))
             copies = [_for_batch(cond.repeat(1, length // cond.shape[1], 1), batch) for cond in conds]
             self._joined[key] = torch.cat(copies) if len(copies) > 1 else copies[0]

@@ -30,6 +30,30 @@ def fit_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Differential:
+    """Reads a noise mask as the time from which each place is sampled: the brighter, the sooner.
+
+    first, last: timesteps of the schedule's first and smallest sigma. strength: how far this takes the mask's place.
+    Source: Levin and Fried, Differential Diffusion (2023), section 3; the timesteps as ComfyUI has them."""
+
+    model: ModelSampling
+    first: Tensor
+    last: Tensor
+    strength: float
+
+    @classmethod
+    def over(cls, model: ModelSampling, sigmas: Tensor, strength: float) -> Differential:
+        """sigmas: (n+1,) of the schedule, on the host."""
+        smallest = sigmas[-1].clamp(min=model.sigma_min)
+        return cls(model, model.timestep(sigmas[0]), model.timestep(smallest), strength)
+
+    def mask(self, mask: Tensor, sigma: Tensor) -> Tensor:
+        threshold = float((self.model.timestep(sigma) - self.last) / (self.first - self.last))
+        reached = (mask >= threshold).to(mask.dtype)
+        return reached if self.strength == 1.0 else self.strength * reached + (1.0 - self.strength) * mask
+
+
+@dataclass(frozen=True, eq=False)
 class MaskedDenoise:
     """A denoise function that sees the kept region as the latent noised to each sigma, and predicts it as the latent.
 
@@ -40,9 +64,11 @@ class MaskedDenoise:
     mask: Tensor
     latent: Tensor
     noise: Tensor
+    differential: Differential | None = None
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Prediction:
         kept = self.model.noise_latent(self.latent, self.noise, sigma, max_denoise=False)
-        inside, outside = self.mask, 1.0 - self.mask
+        inside = self.mask if self.differential is None else self.differential.mask(self.mask, sigma)
+        outside = 1.0 - inside
         prediction = self.denoise(x * inside + kept * outside, sigma)
         return replace(prediction, denoised=prediction.denoised * inside + self.latent * outside)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compiler.checkpoint import detect, open_checkpoint
+from compiler.checkpoint import Architecture, detect, open_checkpoint
+from compiler.control_file import detect_control
 from compiler.lora import flattened, merged
 from compiler.networks import NETWORKS
 from graphs.program import LoraUse, ModelFile, WeightRecipe
@@ -25,11 +26,17 @@ def by_path(file: ModelFile) -> Path:
     return Path(file.name)
 
 
+def architecture_of(kind: str, file: Path) -> Architecture:
+    """Of the file that a network of that kind is read from."""
+    detected = detect_control if NETWORKS[kind].part == "controlnet" else detect
+    return detected(open_checkpoint(file))
+
+
 def load_network(kind: str, recipe: WeightRecipe, **options: Any) -> nn.Module:
     """The network in float32. Fails where a weight is missing."""
     definition = NETWORKS[kind]
     base, _ = flattened(recipe)
-    config = definition.configure(detect(open_checkpoint(by_path(base))), options)
+    config = definition.configure(architecture_of(kind, by_path(base)), options)
     weights = merged(recipe, definition.part, by_path)
     with torch.device("meta"):
         module = definition.module(config)
@@ -51,7 +58,7 @@ class EagerModule:
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         with torch.no_grad():
             outputs = self.network(*(inputs[name] for name in self._inputs))
-        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple) else (outputs,), strict=True))
+        return dict(zip(self._outputs, outputs if isinstance(outputs, tuple | list) else (outputs,), strict=True))
 
     def close(self) -> None:
         pass

@@ -113,8 +113,22 @@ def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) 
         )
         time = inputs.get("time", digest("time", inputs["sigmas"], weights))
         rest = sorted((n, inputs[n]) for n in ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name"))
-        return digest("sample", *contexts, time, weights, rest)
+        return digest("sample", *contexts, time, weights, rest, inputs.get("differential"), _controls(inputs, networks))
     return None
+
+
+def _controls(inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value:
+    """What the ControlNets of a sample step stand for, whether their texts and times are hoisted or not."""
+    meant: list[Value] = []
+    texts = (*inputs["positive"], *inputs["negative"])
+    for index, hint in enumerate(inputs.get("control_hints", ())):
+        weights, start = networks[f"controlnet.{index}"], index * len(texts)
+        hoisted = inputs.get("control_contexts", ())[start : start + len(texts)]
+        contexts = hoisted or tuple(digest("context", e, weights) for e in texts)
+        time = inputs["control_times"][index] if hoisted else digest("time", inputs["sigmas"], weights)
+        settings = tuple(inputs[f"control_{name}"][index] for name in ("strengths", "starts", "ends"))
+        meant.append((hint, networks[f"controlnet_hint.{index}"], contexts, time, settings))
+    return tuple(meant)
 
 
 def _network(program: Program, network_id: str) -> str:

@@ -21,7 +21,18 @@ from compiler.passes.prune_steps import prune_steps
 from compiler.passes.verify import verify_program_step
 from compiler.text import program_text, recipe_text
 from graphs.ops import OPS
-from graphs.program import Const, Literal, LoraUse, ModelFile, OperandTree, Param, Program, Ref, WeightRecipe
+from graphs.program import (
+    Const,
+    Literal,
+    LoraUse,
+    ModelFile,
+    OperandTree,
+    Param,
+    Parameter,
+    Program,
+    Ref,
+    WeightRecipe,
+)
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
 
@@ -249,6 +260,65 @@ def test_guidance_goes_in_one_batch_unless_an_entry_sees_less() -> None:
     area = replace(whole.steps[5], attrs={"positive": [{"area": [8, 8, 0, 0]}]})
     before = whole.with_steps((*whole.steps[:5], area, *whole.steps[6:]))
     assert applied(fuse_guidance, before)[0] is before
+
+
+def controlled() -> Program:
+    """The default workflow with two ControlNets on both sides, the second of the same file as the first."""
+    whole = text_to_image()
+    nets = {"controlnet.0": "c", "controlnet_hint.0": "h", "controlnet.1": "c", "controlnet_hint.1": "h"}
+    inputs: dict[str, OperandTree] = {
+        "control_hints": (Literal("a"), Literal("b")),
+        "control_strengths": (Literal(1.0), Param("9.strength")),
+        "control_starts": (Literal(0.0), Literal(0.0)),
+        "control_ends": (Literal(1.0), Literal(1.0)),
+    }
+    attrs = {
+        "positive": [{"controls": [[0, False], [1, False]]}],
+        "negative": [{"controls": [[0, False], [1, False]]}],
+        "controls": [{"averaged": False}, {"averaged": False}],
+    }
+    sample = whole.steps[5]
+    sample = replace(
+        sample, inputs={**sample.inputs, **inputs}, attrs=attrs, networks={"unet": "unet_control", **nets}
+    )
+    control = WeightRecipe(ModelFile("controlnet", "c.safetensors"))
+    added = (
+        network("unet_control", "unet_control"), network("c", "controlnet", control),
+        network("h", "controlnet_hint", control),
+    )  # fmt: skip
+    networks = {n.id: n for n in (*whole.networks.values(), *added) if n.id != "unet"}
+    parameters = {**whole.parameters, "9.strength": Parameter("9.strength", "FLOAT", 0.5)}
+    return Program((*whole.steps[:5], sample, *whole.steps[6:]), parameters, networks)
+
+
+def test_hoist_takes_the_texts_and_times_of_control_nets_too() -> None:
+    after, _ = applied(hoist, controlled())
+    (sample,) = (s for s in after.steps if s.op == "sample")
+    kinds = {role: after.networks[name].kind for role, name in sample.networks.items()}
+    assert kinds == {
+        "unet": "unet_core_control", "unet_time": "unet_time", "controlnet.0": "controlnet_core",
+        "controlnet.1": "controlnet_core", "controlnet_hint.0": "controlnet_hint",
+        "controlnet_hint.1": "controlnet_hint", "controlnet_time.0": "controlnet_time",
+        "controlnet_time.1": "controlnet_time",
+    }  # fmt: skip
+    made = [(s.op, after.networks[next(iter(s.networks.values()))].kind) for s in after.steps[5:-4]]
+    # of the U-Net, then once of the ControlNet that acts twice
+    assert made == [
+        ("project_context", "unet_context"), ("project_context", "unet_context"), ("embed_time", "unet_time"),
+        ("project_context", "controlnet_context"), ("project_context", "controlnet_context"),
+        ("embed_time", "controlnet_time"),
+    ]  # fmt: skip
+    contexts = sample.inputs["control_contexts"]
+    assert isinstance(contexts, tuple)
+    assert len(contexts) == 4
+    assert contexts[:2] == contexts[2:]
+    assert not {"unet_control", "c"} & after.networks.keys()
+
+
+def test_control_nets_are_no_obstacle_to_one_batch() -> None:
+    after, _ = applied(fuse_guidance, controlled())
+    (sample,) = (s for s in after.steps if s.op == "sample")
+    assert sample.attrs["guidance"] == "joint"
 
 
 def test_hoist_takes_context_and_time_out_of_the_loop() -> None:

@@ -158,7 +158,7 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
         lora(lora(SD15, "a", 0.25), "a", 0.25),
         lora(lora(SD15, "b", 1.0), "b", -1.0),
     ]
-    kinds = sorted({role for spec in ops.values() for role in spec.networks})
+    kinds = sorted({role for spec in ops.values() for role in (*spec.networks, *spec.numbered_networks)})
     networks: dict[str, NetworkUse] = {}
     for i in range(draw(st.integers(len(kinds), len(kinds) + 4))):
         kind = kinds[i] if i < len(kinds) else draw(st.sampled_from(kinds))
@@ -187,6 +187,11 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
             role: draw(st.sampled_from([n.id for n in networks.values() if n.kind == kind_of(role)]))
             for role in spec.networks
         }
+        if "control_hints" in spec.optional:
+            count = draw(st.integers(0, 2))
+            inputs |= {f"control_{name}": tuple(operand() for _ in range(count)) for name in CONTROL_INPUTS if count}
+            for role in (f"{kind}.{n}" for kind in ("controlnet", "controlnet_hint") for n in range(count)):
+                roles[role] = draw(st.sampled_from([n.id for n in networks.values() if n.kind == kind_of(role)]))
         outputs = tuple(f"{i}.{name}" for name in spec.outputs)
         attrs: dict[str, Json] = (
             {"positive": [{"area": [8, 8, 0, 0]}]} if spec.name == "sample" and draw(st.booleans()) else {}
@@ -200,9 +205,12 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
     return Program(tuple(steps), parameters, networks)
 
 
+CONTROL_INPUTS = ("hints", "strengths", "starts", "ends")
+
+
 def kind_of(role: str) -> str:
-    """The network that fills a role of an unoptimised program has the role's name as its kind."""
-    return role
+    """The network that fills a role of an unoptimised program has the role's name, less its number, as its kind."""
+    return role.partition(".")[0]
 
 
 @QUICK
@@ -255,6 +263,7 @@ TOY = {
         OpSpec("split", ("x",), ("high", "low"), foldable=True),
         OpSpec("slow", ("x",), ("value",)),
         OpSpec("call", ("x",), ("value",), ("net",), foldable=True),
+        OpSpec("call_several", ("x",), ("value",), ("net",), numbered_networks=("part",), foldable=True),
         OpSpec("read", ("x",), ("value",), pure=False),
         OpSpec("save_image", ("image_u8", "filename_prefix"), ("files",), pure=False),
         OpSpec("identity", ("value",), ("value",)),

@@ -251,6 +251,14 @@ def test_compile_refuses_to_replace_a_folder_that_is_no_plan(tmp_path: Path, mod
     assert (tmp_path / "mine" / "photo.png").exists()
 
 
+def test_a_precision_that_the_backend_has_not_is_refused_before_any_work(tmp_path: Path, models: Path) -> None:
+    """The checkpoint here is five bytes: whoever looked into it would say so."""
+    options = ("--backend", "eager", "--precision", "fp16")
+    result = comfyc("compile", DEFAULT, "-o", tmp_path / "p", "--models", models, *options)
+    assert result.exit_code == 2, result.stderr
+    assert "expected --precision fp32, got fp16" in result.stderr
+
+
 def test_ctrl_c_exits_130_and_says_so(tmp_path: Path) -> None:
     """A real SIGINT while a command is at work (check of a great many files)."""
     code = (

@@ -12,7 +12,7 @@ from graphs.node import COMBO, Input, NodeDef
 from graphs.nodes import NODES
 
 DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"
-FOLDER_FILES = {"checkpoints", "vae", "loras", "input"}
+FOLDER_FILES = {"checkpoints", "vae", "loras", "controlnet", "input"}
 # Options of an input as the dump names them -> as Input does.
 OPTIONS = {"default": "default", "min": "min", "max": "max", "step": "step", "round": "round", "multiline": "multiline",
            "dynamicPrompts": "dynamic_prompts", "control_after_generate": "control_after_generate"}  # fmt: skip

@@ -196,6 +196,25 @@ def test_writers_that_race_leave_one_whole_plan(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["plan"]
 
 
+def test_a_plan_that_a_racing_writer_takes_away_is_not_taken_for_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writer looks into the folder when the old plan is half deleted; the new one is in its place by then."""
+    save_plan(PLAN, constants("e"), tmp_path / "plan")
+    listdir = os.listdir
+
+    def racing(path: Path) -> list[str]:
+        monkeypatch.setattr(os, "listdir", listdir)
+        os.rename(path, tmp_path / "aside")
+        save_plan(PLAN, constants("e"), tmp_path / "plan")
+        os.unlink(tmp_path / "aside" / "plan.json")
+        return listdir(tmp_path / "aside")
+
+    monkeypatch.setattr(os, "listdir", racing)
+    save_plan(replace(PLAN, device="another"), constants("e"), tmp_path / "plan")
+    assert load_plan(tmp_path / "plan").device == "another"
+
+
 NAMES = st.text("abc.57:_", min_size=1, max_size=6)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),

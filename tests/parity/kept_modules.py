@@ -33,7 +33,8 @@ class KeepingBackend:
 
     def __init__(self, inner: Backend) -> None:
         self._inner = inner
-        self.name, self.form, self.profiled = inner.name, inner.form, inner.profiled
+        self.name, self.form = inner.name, inner.form
+        self.profiled, self.weights_inside = inner.profiled, inner.weights_inside
         self._kept: OrderedDict[tuple[str, str | None, str], KeptModule] = OrderedDict()
 
     def available(self) -> Availability:
@@ -42,7 +43,10 @@ class KeepingBackend:
     def fingerprint(self, spec: EngineSpec) -> str:
         return self._inner.fingerprint(spec)
 
-    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
+    def check(self, spec: EngineSpec) -> None:
+        self._inner.check(spec)
+
+    def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes | memoryview:
         return self._inner.build(model, spec, progress)
 
     def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:

@@ -53,6 +53,23 @@ def checkpoint(s: Layout) -> None:
 
 
 def unet(s: Layout, p: str) -> None:
+    skips, c = _encoder(s, p)
+    n = 0
+    for level in (3, 2, 1, 0):
+        for i in range(3):
+            _residual(s, f"{p}output_blocks.{n}.0.", c + skips.pop(), MULTIPLIERS[level] * CHANNELS)
+            c = MULTIPLIERS[level] * CHANNELS
+            if ATTENTION_DEPTH[level]:
+                _attention(s, f"{p}output_blocks.{n}.1.", c)
+            if level and i == 2:
+                s.conv(f"{p}output_blocks.{n}.{2 if ATTENTION_DEPTH[level] else 1}.conv", c, c)
+            n += 1
+    s.norm(p + "out.0", CHANNELS)
+    s.conv(p + "out.2", CHANNELS, 4, gain=0.3)
+
+
+def _encoder(s: Layout, p: str) -> tuple[list[int], int]:
+    """Input blocks and middle; gives the channels of the skip connections and of the middle."""
     s.linear(p + "time_embed.0", CHANNELS, EMBED)
     s.linear(p + "time_embed.2", EMBED, EMBED)
     s.conv(p + "input_blocks.0.0", 4, CHANNELS)
@@ -72,18 +89,18 @@ def unet(s: Layout, p: str) -> None:
     _residual(s, p + "middle_block.0.", c, c)
     _attention(s, p + "middle_block.1.", c)
     _residual(s, p + "middle_block.2.", c, c)
-    n = 0
-    for level in (3, 2, 1, 0):
-        for i in range(3):
-            _residual(s, f"{p}output_blocks.{n}.0.", c + skips.pop(), MULTIPLIERS[level] * CHANNELS)
-            c = MULTIPLIERS[level] * CHANNELS
-            if ATTENTION_DEPTH[level]:
-                _attention(s, f"{p}output_blocks.{n}.1.", c)
-            if level and i == 2:
-                s.conv(f"{p}output_blocks.{n}.{2 if ATTENTION_DEPTH[level] else 1}.conv", c, c)
-            n += 1
-    s.norm(p + "out.0", CHANNELS)
-    s.conv(p + "out.2", CHANNELS, 4, gain=0.3)
+    return skips, c
+
+
+def control(s: Layout) -> None:
+    """A ControlNet under its bare keys, as the published safetensors have it."""
+    skips, c = _encoder(s, "")
+    for i, width in enumerate(skips):
+        s.conv(f"zero_convs.{i}.0", width, width, 1, gain=0.2)
+    s.conv("middle_block_out.0", c, c, 1, gain=0.2)
+    widths = (3, 16, 16, 32, 32, 96, 96, 256, CHANNELS)
+    for i in range(8):
+        s.conv(f"input_hint_block.{2 * i}", widths[i], widths[i + 1], gain=1.6 if i < 7 else 0.3)
 
 
 def _residual(s: Layout, p: str, n_in: int, n_out: int) -> None:
@@ -234,6 +251,9 @@ FILES: dict[str, File] = {
         "320a2337073afb2042cafd28e128b8f0a48ab7c3be810f11721ee3e813e0e25c",
     ),
     "embeddings/emb_b.pt": File("emb_b", lambda s: embedding(s, "*", 3), ""),
+    "controlnet/control_sd15.safetensors": File(
+        "control_sd15", control, "8c783ff303f22cceaebc15e653ae397119c09e04861308bc8e24d4a139154602"
+    ),
     "loras/lora_sd15.safetensors": File(
         "lora_sd15", lora, "b14d12d1a5120a8e5fa15d411dc39c7503c94eb675db09c8d241e8db0b05d760"
     ),

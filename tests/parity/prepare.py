@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.parity.layouts import FILES
 from tests.parity.make_ckpt import write
 
-NEEDED_BYTES = 2_400_000_000
+NEEDED_BYTES = 3_200_000_000
 # sd15_b and lora_sd15_b are for tests of engine reuse, no recorded case needs them
 WANTED = tuple(f for f in FILES if "_b.safetensors" not in f)
 

@@ -60,7 +60,7 @@ def default_prompt() -> dict[str, Any]:
 class FakeBackend(Backend):
     """Counts what it loads and closes."""
 
-    name, form, profiled = "fake", "onnx", False
+    name, form, profiled, weights_inside = "fake", "onnx", False, False
 
     def __init__(self, can_run: bool = True, version: str = "1") -> None:
         self.can_run, self.version = can_run, version
@@ -73,6 +73,9 @@ class FakeBackend(Backend):
 
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"fake {self.version} {spec.precision}"
+
+    def check(self, spec: EngineSpec) -> None:
+        return None
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         raise AssertionError("nothing is built at run time")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
+from runtime.sampling.control import Control, ControlInput, ControlSettings, share_controls
 from runtime.sampling.entries import Area, Entry, add_twins, fit_areas, make_entries, weight
 from runtime.sampling.guidance import Guidance
 from tests.runtime.sampling_fixtures import sd15
@@ -22,8 +24,10 @@ class RecordingNetwork:
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[int, ...], list[float], int]] = []
+        self.controls: list[list[tuple[int, list[float]]]] = []
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
+        self.controls.append([(given.control.index, given.text.mean(dim=(1, 2)).tolist()) for given in controls])
         texts = cond.mean(dim=(1, 2))
         self.calls.append((tuple(x.shape), texts.tolist(), cond.shape[1]))
         return texts.reshape(-1, 1, 1, 1).expand(x.shape).clone()
@@ -197,3 +201,65 @@ def test_a_twin_takes_the_text_of_the_smallest_area_around_it() -> None:
     here = [entry(1.0), entry(2.0, area=Area(16, 16, 0, 0)), entry(3.0, area=Area(12, 12, 0, 0))]
     twins = add_twins(here, [entry(9.0, area=Area(8, 8, 2, 2)), entry(9.0, area=Area(16, 8, 0, 16))])
     assert [float(t.cond.mean()) for t in twins[3:]] == [3.0, 1.0]
+
+
+# --- ControlNets
+
+
+def control(index: int = 0, strength: float = 1.0, **options: Any) -> Control:
+    return Control(index, strength, **{"high": 100.0, "low": 0.0, **options})
+
+
+def controlled(value: float, *controls: Control, **options: Any) -> Entry:
+    """An entry whose text a ControlNet sees as ten times its value."""
+    texts = tuple(text(10 * value + index) for index in range(2))
+    return entry(value, controls=controls, control_texts=texts, **options)
+
+
+def test_entries_with_the_same_controls_share_a_call_and_hand_over_their_texts() -> None:
+    network, denoise = guide([controlled(1.0, control())], [controlled(0.5, control())])
+    denoise(latent(2), SIGMA)
+    assert network.calls == [((4, 4, *SIZE), [0.5, 0.5, 1.0, 1.0], 77)]
+    assert network.controls == [[(0, [5.0, 5.0, 10.0, 10.0])]]
+
+
+def test_entries_with_other_controls_or_strengths_are_called_apart() -> None:
+    for other in ((), (control(strength=0.5),), (control(1),)):
+        network, denoise = guide([controlled(1.0, control())], [controlled(0.5, *other)])
+        denoise(latent(), SIGMA)
+        assert [len(call[1]) for call in network.calls] == [1, 1]
+
+
+def test_a_control_acts_in_its_part_of_the_schedule_only() -> None:
+    network, denoise = guide([controlled(1.0, control(high=3.0, low=1.0))], [entry(0.5)])
+    for sigma in (3.5, 3.0, 1.0, 0.5):
+        denoise(latent(), torch.tensor(sigma))
+    acted = [[index for index, _ in found] for found in network.controls]
+    assert acted == [[], [], [0], [], [0], []]  # outside: one joint call; inside: negative, then positive
+
+
+def test_controls_of_an_entry_come_from_the_settings_of_the_step() -> None:
+    settings = ControlSettings((0.5, 0.0), (0.0, 0.0), (1.0, 1.0))
+    options = [{"controls": [[0, True], [1, False]]}]
+    (made,) = make_entries([text(1.0)], options, (), SIZE, sd15(), settings, [(text(2.0), text(3.0))])
+    assert made.controls == (Control(0, 0.5, sd15().percent_to_sigma(0.0), 0.0, True),)  # strength 0 is none
+    assert made.controls[0].shared
+    with pytest.raises(RunError, match="control 2 of 2"):
+        make_entries([text(1.0)], [{"controls": [[2, True]]}], (), SIZE, sd15(), settings)
+
+
+def test_a_shared_control_goes_to_the_other_side_unless_that_has_its_own() -> None:
+    shared, own = control(shared=True), control(1)
+    assert [e.controls for e in share_controls([controlled(1.0, shared)], [entry(0.5)])] == [(shared,)]
+    assert [e.controls for e in share_controls([controlled(1.0, own)], [entry(0.5)])] == [()]
+    assert [e.controls for e in share_controls([controlled(1.0, shared)], [controlled(0.5, own)])] == [(own,)]
+    # the last control decides for the whole chain
+    assert [e.controls for e in share_controls([controlled(1.0, shared, own)], [entry(0.5)])] == [()]
+
+
+def test_shared_controls_go_round_the_entries_of_the_other_side() -> None:
+    givers = [controlled(1.0, control(0, shared=True)), controlled(2.0, control(1, shared=True))]
+    taken = share_controls(givers, [entry(0.5)])
+    assert [[c.index for c in e.controls] for e in taken] == [[0], [1]]
+    corner = controlled(1.0, control(shared=True), area=Area(8, 8, 0, 0))
+    assert [e.controls for e in share_controls([corner], [entry(0.5)])] == [()]

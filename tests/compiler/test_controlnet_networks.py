@@ -1,0 +1,152 @@
+"""ControlNets, and U-Nets that take their residuals, in every form that is built, against the torch modules in float32.
+
+The latent's sides are no multiples of 8, so that halvings round up.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from compiler.export import Exported, emit, trace
+from compiler.link import Linker, Target
+from compiler.networks import NETWORKS
+from compiler.networks.controlnet import ControlNet, ControlNetConfig
+from compiler.networks.unet import UNet, UNetControl
+from compiler.networks.unet_config import UNetConfig, residual_sizes
+from compiler.synthetic import write_checkpoint, write_controlnet
+from graphs.plan import Profile
+from graphs.program import ModelFile, NetworkUse, WeightRecipe
+from runtime.artifacts import StoreArtifacts
+from runtime.backends import backend
+from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, size_of
+from runtime.store import Store
+from tests.compiler.eager_networks import EagerModule, by_path
+
+# Three levels, one without attention, one with two res blocks: deeper and narrower files are no special case.
+UNET = UNetConfig(
+    model_channels=32, time_width=128, widths=(32, 64, 64), res_blocks=(1, 2, 1), depths=(0, 1, 1), context_width=64
+)
+SIZES = {"batch": 3, "height": 9, "width": 14, "text": 5, "steps": 4}
+CONTROL_KINDS = ("controlnet", "controlnet_core", "controlnet_time", "controlnet_context", "controlnet_hint")
+UNET_KINDS = ("unet_control", "unet_core_control")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    write_checkpoint(folder / "sd.safetensors", unet=UNET, parts=("unet",), dtype="float32")
+    write_controlnet(folder / "control.safetensors", unet=UNET, dtype="float32")
+    return folder
+
+
+def recipe(models: Path, kind: str) -> WeightRecipe:
+    name = "control" if kind.startswith("controlnet") else "sd"
+    return WeightRecipe(ModelFile("controlnet", str(models / f"{name}.safetensors")))
+
+
+def values(specs: tuple[TensorSpec, ...], sizes: dict[str, int]) -> dict[str, Tensor]:
+    random = torch.Generator().manual_seed(7)
+    found = {s.name: torch.randn([size_of(d, sizes) for d in s.shape], generator=random) for s in specs}
+    if "timesteps" in found:
+        found["timesteps"] = torch.linspace(1, 981, len(found["timesteps"])).round()
+    return found
+
+
+def built(kind: str, models: Path, store: Store, name: str) -> tuple[Module, tuple[TensorSpec, ...]]:
+    """The network through the compiler's own export and build."""
+    use = NetworkUse("n", kind, recipe(models, kind))
+    binding = Linker(Target(backend(name), "fp32", "cpu", Profile()), store, by_path).bind(use)
+    artifacts = StoreArtifacts(store)
+    engine = artifacts.engine_path(binding.engine).read_bytes()
+    module = backend(name).load(engine, str(artifacts.weights_path(binding.weights)), EngineSpec("fp32", "cpu"))
+    return module, tuple(TensorSpec(n, dtype, shape) for n, (dtype, shape) in binding.engine.inputs.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*((kind, "onnxruntime") for kind in (*CONTROL_KINDS, *UNET_KINDS)), ("controlnet_core", "eager"),
+     ("unet_core_control", "eager")],
+)  # fmt: skip
+def test_built_networks_give_what_the_torch_module_gives(kind: str, name: str, models: Path, tmp_path: Path) -> None:
+    module, specs = built(kind, models, Store(tmp_path), name)
+    reference = EagerModule(kind, recipe(models, kind))
+    for sizes in (SIZES, {**SIZES, "batch": 1, "height": 8, "width": 33, "text": 77}):
+        inputs = values(specs, sizes)
+        got, expected = module(inputs), reference(inputs)
+        assert list(got) == list(expected)
+        for output, tensor in expected.items():
+            assert tensor.std() > 1e-3
+            torch.testing.assert_close(got[output], tensor, rtol=1e-4, atol=1e-4)
+    module.close()
+
+
+def test_the_parts_give_what_the_whole_gives(models: Path) -> None:
+    whole, core, time, text, hint = (
+        EagerModule(kind, recipe(models, kind)).network
+        for kind in ("controlnet", "controlnet_core", "controlnet_time", "controlnet_context", "controlnet_hint")
+    )
+    x, context, steps = torch.randn(2, 4, 9, 14), torch.randn(2, 5, 64), torch.tensor([3.0, 700.0])
+    image = torch.rand(2, 72, 112, 3)
+    all_in_one = ControlNet(ControlNetConfig(UNET))
+    all_in_one.load_state_dict({**whole.state_dict(), **hint.state_dict()})
+    with torch.no_grad():
+        embedded = hint(image)
+        expected = all_in_one(x, image.permute(0, 3, 1, 2), steps, context)
+        for found in (whole(x, embedded, steps, context), core(x, embedded, time(steps), text(context))):
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_residuals_enter_where_the_paper_has_them(models: Path) -> None:
+    plain = EagerModule("unet", recipe(models, "unet")).network
+    controlled = EagerModule("unet_control", recipe(models, "unet_control")).network
+    assert isinstance(plain, UNet)
+    assert isinstance(controlled, UNetControl)
+    x, context, steps = torch.randn(1, 4, 9, 14), torch.randn(1, 5, 64), torch.tensor([500.0])
+    zeros = [torch.zeros(1, c, -(-9 // 2**h), -(-14 // 2**h)) for c, h in residual_sizes(UNET)]
+    with torch.no_grad():
+        nothing = plain(x, steps, context)
+        assert torch.equal(controlled(x, steps, context, *zeros), nothing)
+        for number in range(len(zeros)):
+            one = [torch.randn(z.shape) if i == number else z for i, z in enumerate(zeros)]
+            assert not torch.allclose(controlled(x, steps, context, *one), nothing, atol=1e-4)
+
+
+def test_gradients_reach_every_weight() -> None:
+    net, unet = ControlNet(ControlNetConfig(UNET)), UNetControl(UNET)
+    x, context, steps = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 64), torch.tensor([500.0])
+    residuals = net(x, torch.rand(1, 3, 64, 64), steps, context)
+    unet(x, steps, context, *residuals).square().mean().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+@cache
+def exported(form: str, precision: str) -> Exported:
+    definition = NETWORKS["unet_core_control"]
+    with torch.device("meta"):
+        module = definition.module(UNET)
+    inputs = definition.inputs(UNET)
+    return emit(trace(module, inputs), form, inputs, definition.outputs(UNET), precision)
+
+
+@pytest.mark.parametrize("form", ["onnx", "onnx-trt"])
+def test_every_dialect_has_one_input_per_residual(form: str) -> None:
+    found = exported(form, "fp16")
+    names = [s.name for s in found.inputs]
+    assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNET))))]
+    for name in names:
+        assert name.encode() in found.graph
+
+
+@pytest.mark.parametrize(
+    ("dim", "size"), [(4, 4), ("height", 9), ("height*8", 72), ("height/2", 5), ("height/4", 3), ("height/8", 2)]
+)
+def test_dimensions_follow_the_latent(dim: int | str, size: int) -> None:
+    assert size_of(dim, {"height": 9}) == size
+    if isinstance(dim, str):
+        assert base_name(dim) == "height"

@@ -1,0 +1,133 @@
+"""Every network, exported, next to its torch module in float32: the numbers have to agree, at sizes never traced.
+
+onnxruntime runs all three dialects. In float32 they may differ from torch by rounding alone. The dialect of TensorRT
+is run in float16 too, which is what its engines are built from: the bounds are those of 16-bit arithmetic.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compiler.export import emit, trace
+from compiler.lora import merged
+from compiler.networks import NETWORKS
+from compiler.networks.text import END_TOKEN
+from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet
+from compiler.weights import materialise
+from runtime.artifacts import StoreArtifacts
+from runtime.backends.backend import EngineSpec, TensorSpec, size_of
+from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.store import Store
+from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
+
+# Dynamic sizes that differ from the traced ones, and from each other in what they divide by. Tracing took every count
+# for 2 or more and every side for 32 or more, so 1 and sides of 5 would show an assumption that slipped in.
+SIZES = (
+    {"batch": 3, "height": 9, "width": 14, "text": 154, "steps": 7},
+    {"batch": 1, "height": 16, "width": 5, "text": 77, "steps": 1},
+)
+# Measured: at most 1.5e-6 in float32 and 1e-3 in float16.
+CASES = (("onnx", "fp32", 5e-6), ("onnx-ort", "fp32", 5e-6), ("onnx-trt", "fp32", 5e-6), ("onnx-trt", "fp16", 3e-3))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One network at narrow width: the torch module with its weights, and the traced program."""
+
+    kind: str
+    module: nn.Module
+    program: torch.export.ExportedProgram
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """file: what a network of that kind is read from."""
+
+    file: Callable[[str], Path]
+    store: Store
+    subject: Callable[[str], Subject]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint, control = folder / "narrow.safetensors", folder / "control.safetensors"
+    write_checkpoint(checkpoint)
+    write_controlnet(control, unet=narrow_unet())
+
+    def file(kind: str) -> Path:
+        return control if NETWORKS[kind].part == "controlnet" else checkpoint
+
+    @functools.cache
+    def subject(kind: str) -> Subject:
+        module = load_network(kind, recipe_of(file(kind)))
+        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)), {})
+        inputs, outputs = NETWORKS[kind].inputs(config), NETWORKS[kind].outputs(config)
+        return Subject(kind, module, trace(module, inputs), inputs, outputs)
+
+    yield Bench(file, Store(folder / "store"), subject)
+    subject.cache_clear()
+
+
+@pytest.mark.parametrize(("form", "precision", "bound"), CASES, ids=[f"{f}-{p}" for f, p, _ in CASES])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_an_exported_network_computes_what_torch_computes(
+    kind: str, form: str, precision: str, bound: float, bench: Bench
+) -> None:
+    subject = bench.subject(kind)
+    exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
+    recipe = recipe_of(bench.file(kind))
+    tensors = merged(recipe, NETWORKS[kind].part, by_path)
+    weights = materialise(exported.initializers, tensors, bench.store, recipe=NETWORKS[kind].part)
+    path = str(StoreArtifacts(bench.store).weights_path(weights))
+    engine = OnnxRuntimeBackend().load(exported.graph, path, EngineSpec(precision, "cpu"))
+    for sizes in SIZES:
+        given = {spec.name: example(spec, sizes) for spec in subject.inputs}
+        with torch.no_grad():
+            expected = subject.module(*given.values())
+        expected = expected if isinstance(expected, tuple | list) else (expected,)
+        got = engine(given)
+        for spec, value in zip(subject.outputs, expected, strict=True):
+            compare(got[spec.name], value, bound, f"{kind} {form} {precision} {spec.name} at {sizes}")
+    engine.close()
+
+
+def compare(got: Tensor, expected: Tensor, bound: float, what: str) -> None:
+    """bound: of the largest difference, relative to the largest value. 8-bit pictures: at most one step (16-bit: 3)."""
+    assert got.shape == expected.shape, what
+    assert got.dtype == expected.dtype, what
+    difference = (got.double() - expected.double()).abs()
+    largest, scale = float(difference.max()), float(expected.double().abs().max())
+    assert scale > 0, f"{what}: the reference is all zeros and shows nothing"
+    if expected.dtype == torch.uint8:
+        assert largest <= (1 if bound < 1e-3 else 3), f"{what}: off by {largest:.0f} of 255"
+        return
+    relative = largest / scale
+    print(f"{what}: max abs {largest:.2e}, relative {relative:.2e}")
+    assert relative <= bound, f"{what}: max abs error {largest:.3e}, relative {relative:.3e}, bound {bound:.0e}"
+
+
+def example(spec: TensorSpec, sizes: dict[str, int]) -> Tensor:
+    """A tensor such as the network meets: latents and contexts normal, pictures in [0, 1], texts of real tokens."""
+    shape = [size_of(d, sizes) for d in spec.shape]
+    random = torch.Generator().manual_seed(len(spec.name) + sum(shape))
+    if spec.name == "tokens":
+        tokens = torch.randint(0, END_TOKEN, shape, generator=random)
+        tokens[:, shape[1] // 2 :] = END_TOKEN
+        return tokens
+    if spec.name == "override_mask":
+        return (torch.rand(shape, generator=random) < 0.1).float()
+    if spec.name == "timesteps":
+        return torch.rand(shape, generator=random) * 999
+    if spec.name in ("image", "hint_image"):
+        return torch.rand(shape, generator=random)
+    return torch.randn(shape, generator=random)
