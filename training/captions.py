@@ -119,5 +119,5 @@ class _Words:
     def background(self, scene: Scene) -> str:
         ground = self.ground(scene)
         article = "an" if ground[0] in "aeio" else "a"
-        return self.pick((f"on {article} {ground} background", f"on {article} {ground} background", f"on {ground}",
-                          f"with {article} {ground} background", f"in front of {article} {ground} background"))  # fmt: skip
+        behind = f"{article} {ground} background"
+        return self.pick((f"on {behind}", f"on {behind}", f"on {ground}", f"with {behind}", f"in front of {behind}"))

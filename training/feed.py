@@ -27,8 +27,8 @@ class Chunk:
     tokens: NDArray[np.int64]
 
 
-def make_chunk(rng: np.random.Generator, count: int = CHUNK) -> Chunk:
-    scenes = [draw_scene(rng) for _ in range(count)]
+def make_chunk(rng: np.random.Generator, count: int = CHUNK, pairs: float = 0.0) -> Chunk:
+    scenes = [draw_scene(rng, pairs=pairs) for _ in range(count)]
     return Chunk(encode(scenes), tokens_of(rng, scenes))
 
 
@@ -41,18 +41,19 @@ def tokens_of(rng: np.random.Generator, scenes: list[Scene]) -> NDArray[np.int64
     return tokens
 
 
-def chunks(seed: int, workers: int) -> Iterator[Chunk]:
-    """Without end. workers 0: made here. The order is fixed by the seed, whatever the workers' pace."""
+def chunks(seed: int, workers: int, pairs: float = 0.0) -> Iterator[Chunk]:
+    """Without end. workers 0: made here. pairs: see draw_scene. The seed fixes the order."""
     if not workers:
         number = 0
         while True:
-            yield make_chunk(np.random.default_rng((seed, number)))
+            yield make_chunk(np.random.default_rng((seed, number)), pairs=pairs)
             number += 1
     lookup()
     context = multiprocessing.get_context("fork")
     queues = [context.Queue(maxsize=3) for _ in range(workers)]
     processes: list[BaseProcess] = [
-        context.Process(target=_work, args=(queue, seed, i, workers), daemon=True) for i, queue in enumerate(queues)
+        context.Process(target=_work, args=(queue, seed, i, workers, pairs), daemon=True)
+        for i, queue in enumerate(queues)
     ]
     for process in processes:
         process.start()
@@ -65,8 +66,8 @@ def chunks(seed: int, workers: int) -> Iterator[Chunk]:
             process.terminate()
 
 
-def _work(queue: multiprocessing.Queue[Chunk], seed: int, first: int, stride: int) -> None:
+def _work(queue: multiprocessing.Queue[Chunk], seed: int, first: int, stride: int, pairs: float) -> None:
     number = first
     while True:
-        queue.put(make_chunk(np.random.default_rng((seed, number))))
+        queue.put(make_chunk(np.random.default_rng((seed, number)), pairs=pairs))
         number += stride

@@ -87,22 +87,18 @@ class Renderer:
     """outlines: shapes are drawn as lines; colours: (colours, 3 tones, 3) in [0, 1]."""
 
     def __init__(self, device: torch.device, *, outlines: bool = False, colours: NDArray[np.float32] | None = None,
-                 side: int = SIDE, compiled: bool = False) -> None:  # fmt: skip
+                 side: int = SIDE) -> None:  # fmt: skip
         self.atlas = torch.from_numpy(np.stack([distances(outline(s)) for s in SHAPES])).to(device)[:, None]
         self.colours = torch.from_numpy(table() if colours is None else colours).to(device)
         self.outlines, self.device = outlines, device
         axis = (torch.arange(side, device=device) + 0.5) * (SIDE / side)
         self.x, self.y = axis[None, None, :], axis[None, :, None]
         self.scale = side / SIDE
-        self._draw = torch.compile(self.draw, dynamic=False) if compiled else self.draw
 
     def __call__(self, batch: Batch) -> Tensor:
         """(B, 3, side, side) float32 in [0, 1]."""
         things = torch.from_numpy(batch.things).to(self.device)
-        drawn: Tensor = self._draw(things, torch.from_numpy(batch.ground).to(self.device))
-        return drawn
-
-    def draw(self, things: Tensor, ground: Tensor) -> Tensor:
+        ground = torch.from_numpy(batch.ground).to(self.device)
         shades = self.colours[ground[:, 0]][:, (0, 2)]
         picture = self._surface(shades, ground[:, 1], self.x, self.y, 32.0)
         for i in range(MOST_OBJECTS):
@@ -136,6 +132,14 @@ class Renderer:
         if self.outlines:
             far = (far + LINE / 2).abs() - LINE / 2
         return (0.5 - far * self.scale).clamp(0, 1) * thing[:, 7, None, None]
+
+    def edges(self, things: Tensor) -> Tensor:
+        """things: (B, MOST_OBJECTS, FIELDS) -> (B, 3, side, side): white contours on black, a ControlNet's hint."""
+        lines = [
+            (1.8 - self.distance(things[:, i]).abs() * self.scale).clamp(0, 1) * things[:, i, 7, None, None]
+            for i in range(MOST_OBJECTS)
+        ]
+        return torch.stack(lines).amax(dim=0)[:, None].expand(-1, 3, -1, -1)
 
     def _add(self, picture: Tensor, thing: Tensor) -> Tensor:
         cover = self.coverage(thing)[:, None]

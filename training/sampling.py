@@ -1,4 +1,4 @@
-"""Pictures from the weights in training: the product's sampler, schedule and guidance formula over the torch modules."""
+"""Pictures from the weights in training: the product's sampler and schedule over the torch modules."""
 
 from __future__ import annotations
 

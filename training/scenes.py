@@ -70,10 +70,10 @@ PLACES = {
 _KINDS, _KIND_SHARES = ("one", "many", "pair", "groups", "list"), np.array([0.2, 0.27, 0.28, 0.15, 0.1])
 
 
-def draw_scene(rng: np.random.Generator, held_out: bool = False) -> Scene:
-    """A random scene, of those that are held out or of those that are not."""
+def draw_scene(rng: np.random.Generator, held_out: bool = False, pairs: float = 0.0) -> Scene:
+    """A random scene, of those that are held out or of those that are not. pairs: share of relations beyond usual."""
     while True:
-        scene = _place(rng, _content(rng))
+        scene = place_scene(rng, _content(rng, "pair" if rng.random() < pairs else None))
         if scene is not None and scene.held_out == held_out:
             return scene
 
@@ -83,8 +83,8 @@ def _clashes(first: str, second: str) -> bool:
     return clash(first, second)
 
 
-def _content(rng: np.random.Generator) -> Scene:
-    kind = str(rng.choice(_KINDS, p=_KIND_SHARES))
+def _content(rng: np.random.Generator, kind: str | None = None) -> Scene:
+    kind = kind or str(rng.choice(_KINDS, p=_KIND_SHARES))
     background = str(rng.choice(BACKGROUNDS))
     pattern = str(rng.choice(("plain", "striped", "dotted"), p=(0.7, 0.15, 0.15)))
     allowed = [c for c in OBJECT_COLOURS if not _clashes(c, background)]
@@ -119,7 +119,7 @@ def _content(rng: np.random.Generator) -> Scene:
     return Scene(kind, things, background, pattern, counts=(1, 1, 1))
 
 
-def _place(rng: np.random.Generator, scene: Scene) -> Scene | None:
+def place_scene(rng: np.random.Generator, scene: Scene) -> Scene | None:
     """The scene with positions and radii; None where no room was found."""
     shared = {size: float(rng.uniform(*RADII[size])) for size in SIZES}
     equal = scene.kind in ("many", "groups")

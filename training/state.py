@@ -18,7 +18,9 @@ from torch import Tensor
 PART_BYTES = 15_000_000
 
 
-def save_parts(folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, float] | None = None) -> None:
+def save_parts(
+    folder: Path, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, float] | None = None
+) -> None:
     """Writes NAME-00.safetensors ..., each at most PART_BYTES; old parts of that name are removed first."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{name}-[0-9][0-9].safetensors"):

@@ -1,6 +1,6 @@
 """Trains the text encoder and the U-Net together, in runs that go on where the last one stopped.
 
-usage: python -m training.train_diffusion --state DIR --seconds 500 --total-seconds 1500 [--tiny] [--compile]
+usage: python -m training.train_diffusion --state DIR --seconds 500 --total-seconds 1500 [--tiny]
 
 Eps-prediction on Stable Diffusion 1's noise table. Each drawn picture is encoded once and used a few times, with fresh
 noise. Source of the objective: Ho et al. 2020 (DDPM), eq. 14; text dropped for guidance: Ho & Salimans 2022.
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from training.feed import Chunk, chunks
+from training.layout import LayoutReader
 from training.model import LATENT_SCALE, Diffusion, Vae, initialise, noise_table, shipped, tiny
 from training.render import Renderer
 from training.state import Mean, has_parts, load_parts, pack_state, save_parts, unpack_state
@@ -31,19 +32,18 @@ _HEAVIEST = 12.0  # the most that a noisy timestep counts
 
 @dataclass(frozen=True)
 class Examples:
-    """latents: (N, 4, h, w) scaled to unit variance; tokens: (N, 77)."""
+    """latents: (N, 4, h, w) scaled to unit variance; tokens: (N, 77); things: as training.render.encode gives them."""
 
     latents: Tensor
     tokens: Tensor
+    things: Tensor
 
 
 class Pool:
     """Examples from a stream of chunks: each encoded once, used `passes` times in shuffled batches."""
 
-    def __init__(self, vae: Vae, renderer: Renderer, source: Iterator[Chunk], passes: int, chunk_count: int,
-                 compiled: bool = False) -> None:  # fmt: skip
-        self.moments = torch.compile(vae.moments, dynamic=False) if compiled else vae.moments
-        self.renderer, self.source = renderer, source
+    def __init__(self, vae: Vae, renderer: Renderer, source: Iterator[Chunk], passes: int, chunk_count: int) -> None:
+        self.vae, self.renderer, self.source = vae, renderer, source
         self.passes, self.chunk_count = passes, chunk_count
 
     @torch.no_grad()
@@ -52,23 +52,27 @@ class Pool:
         for start in range(0, len(chunk.tokens), 256):
             picture = self.renderer(chunk.batch.part(start, 256)).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                latents.append((self.moments(picture)[0] * LATENT_SCALE).float())
-        return Examples(torch.cat(latents), torch.from_numpy(chunk.tokens).to(device))
+                latents.append((self.vae.moments(picture)[0] * LATENT_SCALE).float())
+        tokens, things = (torch.from_numpy(a).to(device) for a in (chunk.tokens, chunk.batch.things))
+        return Examples(torch.cat(latents), tokens, things)
 
     def batches(self, size: int) -> Iterator[Examples]:
         while True:
             parts = [self.encode(next(self.source)) for _ in range(self.chunk_count)]
             latents, tokens = torch.cat([p.latents for p in parts]), torch.cat([p.tokens for p in parts])
+            things = torch.cat([p.things for p in parts])
             for _ in range(self.passes):
                 order = torch.randperm(len(latents), device=latents.device)
                 for picks in order[: len(order) // size * size].split(size):
-                    yield Examples(latents[picks], tokens[picks])
+                    yield Examples(latents[picks], tokens[picks], things[picks])
 
 
 class Objective:
-    """The loss of one batch. empty: (77,) tokens of the empty text."""
+    """The loss of one batch. early: the share of examples drawn from the noisiest sixth of the timesteps, beyond the
+    usual. empty: (77,) tokens of the empty text."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, early: float = 0.0) -> None:
+        self.early = early
         table = noise_table()
         self.signal = (1 / (table.sigmas**2 + 1)).sqrt().to(device)  # sqrt of the cumulative product of 1 - beta
         self.empty = torch.from_numpy(lookup()[rows_of([""])])[0].to(device)
@@ -79,6 +83,8 @@ class Objective:
         even = (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
         noisy = 1 - 0.5 * torch.rand(count, device=device) ** 1.5
         share = torch.where(torch.rand(count, device=device) < 1 / 3, noisy, even)
+        noisiest = 1 - torch.rand(count, device=device) / 6
+        share = torch.where(torch.rand(count, device=device) < self.early, noisiest, share)
         return (share * len(self.signal)).long().clamp(0, len(self.signal) - 1)
 
     def draw(self, examples: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -95,9 +101,8 @@ class Objective:
         return x, t.float(), tokens, noise, weights
 
     @staticmethod
-    def loss(model: Diffusion, x: Tensor, t: Tensor, tokens: Tensor, noise: Tensor, weights: Tensor) -> Tensor:
-        error = (model(x, t, tokens).float() - noise).square().mean(dim=(1, 2, 3))
-        return (error * weights).mean()
+    def loss(eps: Tensor, noise: Tensor, weights: Tensor) -> Tensor:
+        return ((eps.float() - noise).square().mean(dim=(1, 2, 3)) * weights).mean()
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -110,8 +115,12 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--chunks", type=int, default=8)
+    parser.add_argument("--restart", action="store_true", help="the learning rate starts anew")
+    parser.add_argument("--decay", type=float, default=0.9995, help="of the running mean of weights")
+    parser.add_argument("--pairs", type=float, default=0.0, help="share of relations beyond the usual")
+    parser.add_argument("--early", type=float, default=0.0, help="share of the noisiest timesteps beyond the usual")
+    parser.add_argument("--layout", type=float, default=0.01, help="weight of the layout questions; 0 asks none")
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--compile", action="store_true")
     return parser
 
 
@@ -127,12 +136,14 @@ class Training:
         if self.device.type == "cuda":
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.parameters = dict(self.model.named_parameters())
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
-        self.mean = Mean(self.parameters, 0.9995)
+        self.reader = LayoutReader(self.size.text.width).to(self.device)
+        groups = [{"params": list(part.parameters())} for part in (self.model, self.reader)]
+        self.optimizer = torch.optim.AdamW(groups, args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+        self.mean = Mean(self.parameters, args.decay)
         self.step, self.spent = 0, 0.0
         if has_parts(args.state, NAME):
             tensors, facts = load_parts(args.state, NAME)
-            self.step, self.spent = int(facts["step"]), facts["seconds"]
+            self.step, self.spent = int(facts["step"]), 0.0 if args.restart else facts["seconds"]
             unpack_state(tensors, self.parameters, self.mean, self.optimizer, self.step)
 
     def pool(self) -> Pool:
@@ -141,12 +152,11 @@ class Training:
         if self.device.type == "cuda":
             vae = vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         args = self.args
-        renderer = Renderer(self.device, side=self.size.side, compiled=args.compile)
-        return Pool(vae, renderer, chunks(1000 + self.step, args.workers), args.passes, args.chunks, args.compile)
+        source = chunks(1000 + self.step, args.workers, args.pairs)
+        return Pool(vae, Renderer(self.device, side=self.size.side), source, args.passes, args.chunks)
 
     def run(self) -> None:
-        args, began, objective = self.args, time.monotonic(), Objective(self.device)
-        loss_fn = torch.compile(objective.loss, dynamic=False) if args.compile else objective.loss
+        args, began, objective = self.args, time.monotonic(), Objective(self.device, self.args.early)
         total, recent = torch.zeros((), device=self.device), 0
         for examples in self.pool().batches(args.batch):
             spent = time.monotonic() - began
@@ -155,20 +165,34 @@ class Training:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate_at((self.spent + spent) / args.total_seconds, args.rate)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = loss_fn(self.model, *objective.draw(examples))
+                loss, extra = self._losses(objective, examples)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            (loss + extra).backward()
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.mean.update(self.parameters, self.step)
             self.step, recent, total = self.step + 1, recent + 1, total + loss.detach()
             if self.step % 200 == 0:
                 rate = self.optimizer.param_groups[0]["lr"]
-                print(f"step {self.step} loss {float(total) / recent:.4f} rate {rate:.1e} {spent:.0f} s", flush=True)
+                extra_text = f"layout {float(extra.detach()) / max(args.layout, 1e-9):.3f}"
+                print(f"step {self.step} loss {float(total) / recent:.4f} {extra_text} rate {rate:.1e} {spent:.0f} s",
+                      flush=True)  # fmt: skip
                 total, recent = torch.zeros_like(total), 0
+        self._save(began)
+
+    def _losses(self, objective: Objective, examples: Examples) -> tuple[Tensor, Tensor]:
+        x, t, tokens, noise, weights = objective.draw(examples)
+        hidden = self.model.context(tokens)
+        loss = objective.loss(self.model.unet(x, t, hidden), noise, weights)
+        if not self.args.layout:
+            return loss, torch.zeros_like(loss)
+        said = (tokens == examples.tokens).all(dim=1)
+        return loss, self.args.layout * self.reader.loss(hidden[said], examples.things[said])
+
+    def _save(self, began: float) -> None:
         self.spent += time.monotonic() - began
         facts = {"step": self.step, "seconds": self.spent}
-        save_parts(args.state, NAME, pack_state(self.parameters, self.mean, self.optimizer), facts)
+        save_parts(self.args.state, NAME, pack_state(self.parameters, self.mean, self.optimizer), facts)
         print(f"saved at step {self.step}, {self.spent:.0f} s in all", flush=True)
 
 
