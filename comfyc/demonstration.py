@@ -1,70 +1,144 @@
-"""What `comfyc demo` does: a synthetic checkpoint, the default workflow, one picture."""
+"""What `comfyc demo` does: installs the demo model, draws captions and shows every major path on one contact sheet."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfyc.wording import bytes_text, count_text, seconds_text
+from comfyc.wording import bytes_text, seconds_text
 
 if TYPE_CHECKING:
+    from comfyc.running import Opened
     from runtime.backends.backend import Progress
 
-CHECKPOINT = "synthetic_sd15_narrow.safetensors"
-SMALL = (("5.width", "256"), ("5.height", "256"))  # so that it takes seconds on two cores
-LOADER = "4"  # the CheckpointLoaderSimple of graphs/examples/default.json
+CFG, NEGATIVE, SIDE = 4.0, "", 256  # what the demo model draws best with
+FOLDER = Path(__file__).parent / "demo_model"
+INPUTS = FOLDER / "inputs"
+TEXT, SEED = "6.text", "3.seed"  # parameters that every workflow of the demo has
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of the sheet. workflow: a file of demo_model/workflows; settings: NODE.INPUT -> value; beside: an
+    input picture to show in a corner."""
+
+    label: str
+    workflow: str = "text_to_image"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    beside: str | None = None
+
+
+def caption(text: str, seed: int) -> Panel:
+    return Panel(text, settings={TEXT: text, SEED: str(seed)})
+
+
+PANELS = (
+    caption("two red circles on a blue background", 1),
+    caption("a small green square left of a yellow triangle on a black background", 1),
+    caption("a large smiling yellow circle on a purple background", 1),
+    caption("three pink hearts on a white background", 1),
+    caption("a striped orange circle above a blue cross on a grey background", 1),
+    caption("two white stars and a red heart on a green background", 1),
+    Panel("image to image, from a scribble", "image_to_image", beside="sketch.png"),
+    Panel("inpaint: right half filled with a red heart", "inpaint", beside="hole.png"),
+    Panel("LoRA: outlines", "lora"),
+    Panel("ControlNet: five white stars along contours", "controlnet", beside="contours.png"),
+    Panel("second checkpoint: two red circles, pastel", "second_checkpoint"),
+    Panel("textual inversion: embedding:starry-night", "embedding"),
+)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is to look at. seconds: by phase: write, compile, open, load, run."""
+    """What there is to look at. seconds: of the first picture by phase, and of the whole sheet where one was made."""
 
-    checkpoint: Path
-    plan_dir: Path
+    models: Path
     pictures: tuple[Path, ...]
-    seconds: dict[str, float]
+    sheet: Path | None
+    seconds: Mapping[str, float]
+
+
+class Demonstration:
+    """Draws panels, keeping the plan open while panels share it. say: one line a phase, for people."""
+
+    def __init__(self, output_dir: Path, backend: str, progress: Progress, say: Callable[[str], None]) -> None:
+        self.output_dir, self.progress, self.say = output_dir, progress, say
+        self.chosen = {"backend": backend, "precision": "auto"}
+        self.models = self._install()
+        self.seconds: dict[str, float] = {}
+        self._open: tuple[str, Opened] | None = None
+
+    def _install(self) -> Path:
+        from comfyc.demo_model import install
+        from runtime.store import default_root
+
+        began = time.perf_counter()
+        models = install(default_root() / "demo-models")
+        size = sum(path.stat().st_size for path in models.rglob("*.safetensors"))
+        self.say(f"model     {seconds_text(time.perf_counter() - began):>8}  {models} ({bytes_text(size)})")
+        return models
+
+    def draw(self, panel: Panel, settings: Sequence[tuple[str, str]] = ()) -> Path:
+        """The picture of a panel. Raises what compiling and running raise."""
+        from comfyc.running import run_once
+
+        began = time.perf_counter()
+        opened = self._opened(panel, settings)
+        ready = time.perf_counter()
+        result = run_once(opened, self.output_dir, self.progress)
+        ran = time.perf_counter() - ready
+        parts = f"ready in {seconds_text(ready - began)}, drawn in {seconds_text(ran)}"
+        self.say(f"picture   {seconds_text(ready - began + ran):>8}  {panel.label} ({parts})")
+        if not self.seconds:
+            self.seconds = {"ready": round(ready - began, 3), "draw": round(ran, 3)}
+        return next(Path(f.path).resolve() for f in result.files if f.kind == "images")
+
+    def _opened(self, panel: Panel, settings: Sequence[tuple[str, str]]) -> Opened:
+        from comfyc.running import open_workflow
+
+        chosen = [*panel.settings.items(), *settings]
+        if self._open is not None and self._open[0] == panel.workflow and not settings:
+            opened = self._open[1]
+            opened.params = dict(chosen)
+            return opened
+        self.close()
+        workflow = FOLDER / "workflows" / f"{panel.workflow}.json"
+        opened = open_workflow(workflow, chosen, [self.models], INPUTS, None, self.chosen, self.progress)
+        self._open = (panel.workflow, opened)
+        plan = opened.session.plan
+        networks = ", ".join(sorted({use.kind for use in plan.program.networks.values()}))
+        self.say(f"compiled            {panel.workflow}: {len(plan.program.steps)} steps on {plan.backend}; {networks}")
+        return opened
+
+    def close(self) -> None:
+        if self._open is not None:
+            self._open[1].session.close()
+            self._open = None
 
 
 def demonstrate(
-    output_dir: Path,
-    backend: str,
-    settings: Sequence[tuple[str, str]],
-    progress: Progress,
+    output_dir: Path, backend: str, text: str | None, settings: Sequence[tuple[str, str]], progress: Progress,
     say: Callable[[str], None],
-) -> Shown:
-    """Writes, compiles, runs. say: one line a phase, for people. Raises what compiling and running raise."""
-    from comfyc.running import open_workflow, run_once
-    from compiler.synthetic import write_checkpoint
-    from graphs.examples import example
-    from runtime.store import default_root
+) -> Shown:  # fmt: skip
+    """Draws one caption (text, or any settings), or all panels and the contact sheet."""
+    from comfyc.contact_sheet import contact_sheet
 
-    models = default_root() / "demo-models"
-    checkpoint = models / "checkpoints" / CHECKPOINT
     began = time.perf_counter()
-    if not checkpoint.is_file():
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        write_checkpoint(checkpoint)
-    wrote = time.perf_counter()
-    size = bytes_text(checkpoint.stat().st_size)
-    say(f"checkpoint  {seconds_text(wrote - began):>8}  {checkpoint} ({size}, narrow SD1.5, synthetic weights)")
-    chosen = {"backend": backend, "precision": "auto"}
-    everything = [(f"{LOADER}.ckpt_name", CHECKPOINT), *SMALL, *settings]
-    with open_workflow(example("default"), everything, [models], None, None, chosen, progress) as opened:
-        ready = time.perf_counter()
-        plan = opened.session.plan
-        networks = ", ".join(sorted({use.kind for use in plan.program.networks.values()}))
-        steps = count_text(len(plan.program.steps), "step")
-        say(f"compile     {seconds_text(ready - wrote):>8}  {opened.plan_dir}")
-        say(f"                      {steps}, networks {networks}, on {plan.backend}")
-        result = run_once(opened, output_dir, progress)
-        plan_dir = opened.plan_dir
-    steps = result.params.get("3.steps", "?")
-    say(f"load        {seconds_text(result.seconds['load']):>8}  engines and weights")
-    size = f"{result.params.get('5.width', '?')}x{result.params.get('5.height', '?')}"
-    say(f"run         {seconds_text(result.seconds['run']):>8}  {steps} sampling steps and the decode, {size}")
-    seconds = {"write": wrote - began, "compile": ready - wrote, **result.seconds}
-    pictures = tuple(Path(f.path).resolve() for f in result.files if f.kind == "images")
-    return Shown(checkpoint, plan_dir, pictures, {k: round(v, 3) for k, v in seconds.items()})
+    demo = Demonstration(output_dir, backend, progress, say)
+    try:
+        if text is not None or settings:
+            panel = caption(text, 1) if text is not None else PANELS[0]
+            pictures, sheet = (demo.draw(panel, settings),), None
+        else:
+            pictures = tuple(demo.draw(panel) for panel in PANELS)
+            sheet = contact_sheet(output_dir / "demo_sheet.png", [
+                (picture, panel.label, INPUTS / panel.beside if panel.beside else None)
+                for picture, panel in zip(pictures, PANELS, strict=True)
+            ])  # fmt: skip
+    finally:
+        demo.close()
+    seconds = {**demo.seconds, "all": round(time.perf_counter() - began, 3)}
+    return Shown(demo.models, pictures, sheet, seconds)

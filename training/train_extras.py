@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from training.palette import pastel, table
 from training.render import Renderer, encode
 from training.sampling import load_model
 from training.scenes import Scene, Thing, place_scene
-from training.state import Mean, save_parts
+from training.state import Mean, load_parts, save_parts
 from training.tokens import known, lookup, rows_of
 from training.train_diffusion import Examples, Objective, Pool
 from training.train_vae import load_vae, rate_at
@@ -74,6 +74,12 @@ class Extra:
         """The tensors of the file, from the trained values."""
         return values
 
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """The other way, to train on."""
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[name])
+
 
 class Lora(Extra):
     def __init__(self, model: Diffusion, size: Size, device: torch.device) -> None:
@@ -99,6 +105,14 @@ class Lora(Extra):
             tensors[f"{name}.lora_up.weight"] = up.view(*up.shape, *([1] * (len(shape) - 2)))
             tensors[f"{name}.alpha"] = torch.tensor(float(RANK))
         return tensors
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        flat = {}
+        for module in self.shapes:
+            name = "lora_unet_" + module.replace(".", "_")
+            flat[f"{module}.down"] = tensors[f"{name}.lora_down.weight"].flatten(1)
+            flat[f"{module}.up"] = tensors[f"{name}.lora_up.weight"].flatten(1)
+        super().restore(flat)
 
 
 class Style(Extra):
@@ -202,6 +216,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=200)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--resume", action="store_true", help="go on from what the state folder holds")
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args(argv)
     torch.manual_seed(3)
@@ -211,6 +226,8 @@ def main(argv: list[str] | None = None) -> None:
     vae = Vae(size.vae).to(device)
     load_vae(args.state, vae)
     extra = EXTRAS[args.what](load_model(args.state, size, device), size, device)
+    if args.resume:
+        extra.restore(load_parts(args.state, args.what)[0])
     optimizer = torch.optim.AdamW(extra.parameters.values(), extra.rate, betas=(0.9, 0.99), weight_decay=0.0)
     mean, objective = Mean(extra.parameters, 0.995), Objective(device)
     pool = Pool(vae, extra.renderer(), extra.source(args.workers), passes=4, chunk_count=1)
