@@ -15,6 +15,7 @@ from compiler.checkpoint import Architecture, detect, open_checkpoint
 from compiler.lora import flattened
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
+from graphs.errors import CheckpointError
 from graphs.program import ModelFile, NetworkUse, Program, Step
 
 Json = Any
@@ -45,7 +46,11 @@ def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     base, _ = flattened(use.weights)
     architecture = detect(open_checkpoint(find(base)))
     definition = NETWORKS[use.kind]
-    return ResolvedNetwork(use, definition, definition.configure(architecture, use.options), architecture)
+    try:
+        config = definition.configure(architecture, use.options)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=base.name, hint=error.hint) from None
+    return ResolvedNetwork(use, definition, config, architecture)
 
 
 def resolve(program: Program, find: FindFile) -> Program:

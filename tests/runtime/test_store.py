@@ -41,7 +41,11 @@ def test_what_was_put_is_found_by_another_store_object(tmp_path: Path) -> None:
 
 def test_an_entry_is_made_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    assert store.get_or_make(KEY, lambda sink: sink.write(b"first") and None)[1]
+
+    def make(sink: Sink) -> None:
+        sink.write(b"first")
+
+    assert store.get_or_make(KEY, make)[1]
     again, made = store.get_or_make(KEY, lambda sink: pytest.fail("made again"))
     assert not made
     assert again.path.read_bytes() == b"first"
