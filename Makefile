@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow parity-models parity bench wheel clean
 
 VENV ?= .venv
 export VENV
@@ -37,13 +37,15 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 4.6 GB once)
+parity-models: setup ## generate the full-size checkpoint that parity and bench use (4.6 GB, once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
+
+parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoint
 	@status=0; for backend in $(PARITY_BACKENDS); do \
 	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
 
-bench: setup ## every benchmark, results into benchmarks/results
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) -m "benchmarks.$$(basename $$file .py)"; done
+bench: parity-models ## every benchmark, results into benchmarks/results
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; PARITY_MODELS="$(PARITY_MODELS)" $(PY) -m "benchmarks.$$(basename $$file .py)"; done
 
 wheel: setup ## build the wheel and the source archive into dist/
 	@$(PY) -m pip install -q build && $(PY) -m build
