@@ -11,7 +11,8 @@ class Dialect:
     (B, S, heads x dim) layout) or "standard" (Attention of opset 23 on (B, heads, S, dim)). max_head_dim: the largest
     head the fused form takes; above it attention is decomposed. group_norm: "standard" (GroupNormalization of opset
     21) or "instance" (InstanceNormalization over groups, then scale and shift). microsoft: com.microsoft's Gelu,
-    QuickGelu and the like may be used. half_only: the fused attention exists in 16-bit types only."""
+    QuickGelu and the like may be used. half_only: the fused attention exists in 16-bit types only.
+    split_upsampling: a convolution behind an upsampling is written as four small ones (see upsampling.py)."""
 
     name: str
     opset: int
@@ -21,6 +22,7 @@ class Dialect:
     microsoft: bool = False
     max_head_dim: int = 0
     half_only: bool = False
+    split_upsampling: bool = False
 
 
 DIALECTS = {
@@ -29,7 +31,7 @@ DIALECTS = {
         Dialect("onnx", opset=21, ir_version=10, fused_attention="decomposed", group_norm="standard"),
         Dialect(
             "onnx-ort", opset=21, ir_version=10, fused_attention="com.microsoft", group_norm="instance", microsoft=True,
-            max_head_dim=1 << 16,
+            max_head_dim=1 << 16, split_upsampling=True,
         ),
         Dialect(
             "onnx-trt", opset=23, ir_version=11, fused_attention="standard", group_norm="standard", max_head_dim=256,
