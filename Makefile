@@ -42,10 +42,12 @@ parity-models: setup ## generate the full-size checkpoint that parity and bench 
 
 parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoint
 	@status=0; for backend in $(PARITY_BACKENDS); do \
-	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
+	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; \
+	$(PY) -m benchmarks.readme_tables; exit $$status
 
 bench: parity-models ## every benchmark, results into benchmarks/results
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; PARITY_MODELS="$(PARITY_MODELS)" $(PY) -m "benchmarks.$$(basename $$file .py)"; done
+	@$(PY) -m benchmarks.readme_tables
 
 wheel: setup ## build the wheel and the source archive into dist/
 	@$(PY) -m pip install -q build && $(PY) -m build
