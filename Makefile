@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity gpu-build-check bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow parity-models parity gpu-build-check bench wheel clean
 
 VENV ?= .venv
 export VENV
@@ -37,16 +37,20 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity: setup ## compare with recorded pictures of ComfyUI on the full-size checkpoint (generates 3.1 GB once)
+parity-models: setup ## generate the full-size models that parity and bench use (3.1 GB, once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
+
+parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoint
 	@status=0; for backend in $(PARITY_BACKENDS); do \
-	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; exit $$status
+	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; \
+	$(PY) -m benchmarks.readme_tables; exit $$status
 
 gpu-build-check: setup ## build every network at full width with TensorRT-RTX; needs no GPU (2 minutes, 4 GB of disk)
 	@$(PY) -m benchmarks.bench_engine_build $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
 
-bench: setup ## every benchmark, results into benchmarks/results
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(PY) -m "benchmarks.$$(basename $$file .py)"; done
+bench: parity-models ## every benchmark, results into benchmarks/results
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; PARITY_MODELS="$(PARITY_MODELS)" $(PY) -m "benchmarks.$$(basename $$file .py)"; done
+	@$(PY) -m benchmarks.readme_tables
 
 wheel: setup ## build the wheel and the source archive into dist/
 	@$(PY) -m pip install -q build && $(PY) -m build

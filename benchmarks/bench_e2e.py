@@ -1,19 +1,21 @@
-"""How fast is a compiled plan, next to the same plan run by eager torch?
+"""How fast is a compiled plan, next to eager torch on the same machine in the same minutes?
 
-usage: python -m benchmarks.bench_e2e [--models FOLDER] [--checkpoint NAME] [--sizes 256,512] [--steps N] [--repeat N]
+usage: python -m benchmarks.bench_e2e [--models FOLDER] [--checkpoint NAME] [--sizes 256,512] [--steps N] [--rounds N]
 
-For each size and backend the default text-to-image workflow is compiled (cold, into an empty store, then warm), and a
-fresh process opens the plan and draws with it. Printed: seconds to compile, start-up by phase (import, open, load of
-the engines, up to the end of the first sampling step), ms per step and of the VAE decode (medians over the steps of the
-warm runs), peak memory, and how far the picture is from eager float32's. Beside it stand the recorded figures of
-ComfyUI, which were measured on another machine of two cores: for orientation, not as a comparison in one run.
-Writes benchmarks/results/e2e.json.
+The default text-to-image workflow (cond and uncond in a step, float32) is compiled for each backend, into an empty
+store and once more into the filled one. For each size one process a backend opens its plan; then they draw in turn, so
+that whatever else the machine does meets them alike. The first round is cold (it loads the networks); medians are over
+the rounds after it. Then a process each opens the compiled plan with the weights in memory, and with the weights
+dropped from memory, for the time up to the first step.
+
+Printed: seconds to compile, ms a step and for the VAE's decode and how they compare with eager, start-up by phase, peak
+memory, and how far picture and latent are from eager's. Below stand ComfyUI's recorded figures: another day, another
+machine of two cores, so for orientation only. Writes benchmarks/results/e2e.json. About eight minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import os
@@ -26,163 +28,232 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "e2e.json"
-WORKFLOW = ROOT / "graphs" / "examples" / "default.json"
-# ComfyUI 0.3.64, float32, two AVX2 cores of a shared machine: seconds per step (cond and uncond) and per decode.
-COMFYUI = {256: (4.2, 5.5), 512: (16.0, 25.0)}
+from benchmarks.e2e_worker import start_seconds
+from graphs.examples import example
 
 Row = dict[str, Any]
 
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "e2e.json"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+MODELS = Path(os.environ.get("PARITY_MODELS") or CACHE / "comfyc" / "parity-models")
+# ComfyUI 0.3.64, float32, two AVX2 cores: seconds a step and for the decode.
+COMFYUI = {256: (4.2, 5.5), 512: (16.0, 25.0)}
 
-def worker(plan: Path, output: Path, models: Path, steps: int, repeat: int) -> Row:
-    """One process: opens a plan, draws once cold and `repeat` times warm. started: when the process began."""
-    started = float(os.environ["BENCH_STARTED"])
-    import torch
 
-    from runtime.session import Session
-    from runtime.store import Store
+class Worker:
+    """A process that has a plan open. opened: what it said then."""
 
-    imported = time.time()
-    session = Session.open(plan, store=Store())
-    opened = time.time()
-    runs: list[Row] = []
-    for i in range(repeat + 1):
-        marks: list[float] = []
+    def __init__(self, plan: Path, store: Path) -> None:
+        self.started = time.time()
+        env = {**os.environ, "COMFYC_CACHE": str(store), "BENCH_STARTED": str(self.started)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.e2e_worker", str(plan)], cwd=ROOT, env=env, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        self.opened = self._answer()
 
-        def mark(what: str, done: int, total: int, marks: list[float] = marks) -> bool:
-            marks.append(time.time())
-            return True
+    def run(self, steps: int, seed: int, output: Path) -> Row:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"steps": steps, "seed": seed, "output": str(output)}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
 
-        begin = time.time()
-        result = session.run({"3.steps": steps, "3.seed": 42 + (i > 0)}, output_dir=output / str(i), progress=mark)
-        decode = next(ms for step, ms in result.step_ms.items() if "decode" in step)
-        gaps = [b - a for a, b in itertools.pairwise(marks)]
-        runs.append(
-            {
-                "run_s": time.time() - begin,
-                "load_s": result.seconds["load"],
-                "step_ms": [1000 * g for g in gaps],
-                "first_step_s": marks[1] - begin if len(marks) > 1 else None,
-                "decode_ms": decode,
-                "picture": result.files[-1].path,
-                "peak_rss_gib": (result.peak_rss_bytes or 0) / 2**30,
-            }
-        )
-    warm = runs[1:]
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _answer(self) -> Row:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a worker ended with {self._process.wait()}")
+        row: Row = json.loads(line)
+        return row
+
+
+def workflow(folder: Path, checkpoint: str, size: int) -> Path:
+    """The default workflow with a size, and a node that writes the latent."""
+    prompt = json.loads(example("default", api=True).read_text("utf-8"))
+    prompt["4"]["inputs"]["ckpt_name"] = checkpoint
+    prompt["5"]["inputs"].update(width=size, height=size)
+    prompt["10"] = {"class_type": "SaveLatent", "inputs": {"samples": ["3", 0], "filename_prefix": "latent"}}
+    path = folder / f"{size}.json"
+    path.write_text(json.dumps(prompt), "utf-8")
+    return path
+
+
+def compiled(file: Path, backend: str, folder: Path, models: Path) -> tuple[Path, float]:
+    """The plan, and the seconds that the command took."""
+    plan = folder / f"{backend}-{file.stem}.plan"
+    command = [sys.executable, "-m", "comfyc", "compile", str(file), "-o", str(plan), "--backend", backend]
+    env = {**os.environ, "COMFYC_CACHE": str(store_of(backend, folder))}
+    began = time.time()
+    subprocess.run(
+        [*command, "--models", str(models)], check=True, env=env, cwd=ROOT, stdout=subprocess.DEVNULL
+    )  # fmt: skip
+    return plan, time.time() - began
+
+
+def store_of(backend: str, folder: Path) -> Path:
+    return folder / f"store-{backend}"
+
+
+def measure(size: int, plans: dict[str, Path], folder: Path, steps: int, rounds: int) -> list[Row]:
+    """A row for each backend, drawn in turn."""
+    workers = {name: Worker(plan, store_of(name, folder)) for name, plan in plans.items()}
+    runs: dict[str, list[Row]] = {name: [] for name in plans}
+    loads = []
+    for turn in range(rounds + 1):
+        loads.append(load_average())
+        for name, worker in workers.items():
+            runs[name].append(worker.run(steps, 42 + turn, folder / f"out-{name}-{size}-{turn}"))
+            print(f"  {size} {name} round {turn}: {runs[name][-1]['run_s']:.1f} s", file=sys.stderr, flush=True)
+    for worker in workers.values():
+        worker.close()
+    rows = []
+    for name, worker in workers.items():
+        warm = runs[name][1:]
+        rows.append({
+            "size": size,
+            "backend": name,
+            "step_ms": 1000 * median(s for run in warm for s in run["step_s"]),
+            "step_ms_least": 1000 * min(s for run in warm for s in run["step_s"]),
+            "decode_ms": 1000 * median(run["decode_s"] for run in warm),
+            "decode_ms_least": 1000 * min(run["decode_s"] for run in warm),
+            "warm_run_s": median(run["run_s"] for run in warm),
+            "cold_run_s": runs[name][0]["run_s"],
+            "peak_rss_gib": max(run["peak_rss_gib"] for run in runs[name]),
+            "threads": worker.opened["threads"],
+            "load_average": loads,
+            "picture": warm[-1]["picture"],
+            "latent": warm[-1]["latent"],
+        })  # fmt: skip
+    return rows
+
+
+def start_up(plan: Path, backend: str, folder: Path, *, in_memory: bool) -> Row:
+    """Seconds up to the first step, by phase, in a fresh process. in_memory: weights are in the page cache."""
+    for path in (store_of(backend, folder) / "entries").glob("weights-*"):
+        with path.open("rb") as file:
+            if in_memory:
+                while file.read(1 << 24):
+                    pass
+            else:
+                os.fsync(file.fileno())
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    worker = Worker(plan, store_of(backend, folder))
+    first = worker.run(3, 1, folder / f"start-{backend}-{in_memory}")
+    worker.close()
+    phases = {"import_s": worker.opened["import_s"], "open_s": worker.opened["open_s"], "load_s": first["load_s"]}
     return {
-        "threads": torch.get_num_threads(),
-        "import_s": imported - started,
-        "open_s": opened - imported,
-        "load_s": runs[0]["load_s"],
-        "to_first_step_s": imported - started + opened - imported + (runs[0]["first_step_s"] or math.nan),
-        "step_ms": median(ms for run in warm for ms in run["step_ms"]),
-        "decode_ms": median(run["decode_ms"] for run in warm),
-        "cold_run_s": runs[0]["run_s"],
-        "warm_run_s": median(run["run_s"] for run in warm),
-        "peak_rss_gib": runs[-1]["peak_rss_gib"],
-        "picture": runs[-1]["picture"],
+        "backend": backend, "weights_in_memory": in_memory, **phases,
+        "to_first_step_s": start_seconds(first, worker.started),
+        "first_step_done_s": first["first_step_done"] - worker.started,
+    }  # fmt: skip
+
+
+def distance(row: Row, reference: Row) -> Row:
+    """Of pictures: the largest difference in 1/255, PSNR in dB; of latents: the largest over the deviation."""
+    import numpy as np
+    from PIL import Image
+    from safetensors.numpy import load_file
+
+    a, b = (np.asarray(Image.open(r["picture"])).astype(np.int64) for r in (row, reference))
+    mse = float(((a - b) ** 2).mean())
+    x, y = (load_file(r["latent"])["latent_tensor"].astype(np.float64) for r in (row, reference))
+    return {
+        "pixel_of_255": int(abs(a - b).max()),
+        "psnr_db": 10 * math.log10(255**2 / mse) if mse else None,
+        "latent_of_std": float(abs(x - y).max() / y.std()),
     }
 
 
-def measure(backend: str, size: int, models: Path, checkpoint: str, folder: Path, steps: int, repeat: int) -> Row:
-    """Compiles cold and warm, then runs a worker process."""
-    plan, store = folder / f"{backend}-{size}.plan", folder / f"store-{backend}"
-    env = {**os.environ, "COMFYC_CACHE": str(store), "PYTHONPATH": str(ROOT)}
-    workflow = folder / f"{size}.json"
-    nodes = json.loads(subprocess.run(
-        [sys.executable, "-m", "comfyc", "convert", str(WORKFLOW)], check=True, capture_output=True, env=env, cwd=ROOT
-    ).stdout)  # fmt: skip
-    for node in nodes.values():
-        if node["class_type"] == "CheckpointLoaderSimple":
-            node["inputs"]["ckpt_name"] = checkpoint
-        if node["class_type"] == "EmptyLatentImage":
-            node["inputs"].update(width=size, height=size)
-    workflow.write_text(json.dumps(nodes))
-    compile_command = [
-        sys.executable, "-m", "comfyc", "compile", str(workflow), "-o", str(plan), "--backend", backend,
-        "--models", str(models),
-    ]  # fmt: skip
-    seconds = []
-    for _ in range(2):
-        begin = time.time()
-        subprocess.run(compile_command, check=True, env=env, cwd=ROOT, stdout=subprocess.DEVNULL)
-        seconds.append(time.time() - begin)
-    output = folder / f"out-{backend}-{size}"
-    command = [sys.executable, "-m", "benchmarks.bench_e2e", "--worker", str(plan), str(output)]
-    command += ["--steps", str(steps), "--repeat", str(repeat), "--models", str(models)]
-    done = subprocess.run(
-        command, check=True, cwd=ROOT, capture_output=True, text=True, env={**env, "BENCH_STARTED": str(time.time())}
-    )
-    row: Row = json.loads(done.stdout.splitlines()[-1])
-    # The first size of a backend exports its networks; later sizes find them in the store.
-    return {"backend": backend, "size": size, "compile_first_s": seconds[0], "compile_again_s": seconds[1], **row}
+def load_average() -> float:
+    return round(os.getloadavg()[0], 2)
 
 
-def distance(picture: str, reference: str) -> dict[str, float]:
-    """Largest difference in 1/255 and PSNR in dB of two 8-bit pictures."""
-    import numpy as np
-    from PIL import Image
-
-    a, b = (np.asarray(Image.open(p)).astype(np.int64) for p in (picture, reference))
-    mse = float(((a - b) ** 2).mean())
-    return {"max_of_255": int(abs(a - b).max()), "psnr_db": 10 * math.log10(255**2 / mse) if mse else math.inf}
-
-
-def table(rows: list[Row]) -> str:
-    lines = [
-        "size  backend       ms/step  of eager  decode ms  of eager  to 1st step s  (import open load)  peak GiB"
-        "  picture vs eager"
-    ]
-    for row in rows:
-        eager = next((r for r in rows if r["size"] == row["size"] and r["backend"] == "eager"), row)
-        psnr = row["distance"]["psnr_db"]
+def report(result: Row) -> str:
+    """The tables, for people."""
+    lines = ["size  backend      ms/step  of eager  decode ms  of eager  peak GiB  picture and latent, next to eager"]
+    for row in result["rows"]:
+        eager = next((r for r in result["rows"] if r["size"] == row["size"] and r["backend"] == "eager"), row)
+        far = row["distance"]
+        psnr = "equal" if far["psnr_db"] is None else f"{far['psnr_db']:.0f} dB"
         lines.append(
-            f"{row['size']:<5} {row['backend']:<12} {row['step_ms']:>8.0f} {row['step_ms'] / eager['step_ms']:>9.2f}"
-            f" {row['decode_ms']:>10.0f} {row['decode_ms'] / eager['decode_ms']:>9.2f} {row['to_first_step_s']:>14.1f}"
-            f"  ({row['import_s']:.1f} {row['open_s']:.1f} {row['load_s']:.1f})       {row['peak_rss_gib']:>8.1f}"
-            f"  max {row['distance']['max_of_255']}/255, {psnr:.0f} dB"
+            f"{row['size']:<5} {row['backend']:<11} {row['step_ms']:>8.0f} {row['step_ms'] / eager['step_ms']:>9.2f}"
+            f" {row['decode_ms']:>10.0f} {row['decode_ms'] / eager['decode_ms']:>9.2f} {row['peak_rss_gib']:>9.1f}"
+            f"  {far['pixel_of_255']}/255, {psnr}, {far['latent_of_std']:.1e} of std"
         )
     for size, (step, decode) in COMFYUI.items():
-        if any(r["size"] == size for r in rows):
-            figures = f"{1000 * step:>6.0f} {1000 * decode:>20.0f}"
-            lines.append(f"{size:<5} ComfyUI 0.3.64 {figures}   recorded on another machine of two cores")
+        figures = f"{1000 * step:>8.0f} {'':>9} {1000 * decode:>10.0f}"
+        lines.append(f"{size:<5} {'ComfyUI':<11} {figures}   recorded on another day, on another machine of two cores")
+    lines.append("\nbackend      weights   import s  open s  load s  to first step s  first step done s")
+    for row in result["start_up"]:
+        where = "memory" if row["weights_in_memory"] else "disk"
+        lines.append(
+            f"{row['backend']:<12} {where:<8} {row['import_s']:>9.2f} {row['open_s']:>7.2f} {row['load_s']:>7.2f}"
+            f" {row['to_first_step_s']:>16.2f} {row['first_step_done_s']:>18.2f}"
+        )
+    lines += [""] + [f"compile for {b}: {s[0]:.1f} s, again {s[1]:.1f} s" for b, s in result["compile_s"].items()]
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Compiled plan against eager torch, end to end.")
-    parser.add_argument("--worker", nargs=2, metavar=("PLAN", "OUTPUT"), help=argparse.SUPPRESS)
-    parser.add_argument("--models", type=Path, default=Path("models"))
+    parser = argparse.ArgumentParser(description="A compiled plan next to eager torch, end to end.")
+    parser.add_argument("--models", type=Path, default=MODELS, help="default: what `make parity-models` makes")
     parser.add_argument("--checkpoint", default="sd15.safetensors")
     parser.add_argument("--sizes", default="256,512")
     parser.add_argument("--backends", default="eager,onnxruntime")
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=3, help="two or more")
+    parser.add_argument("--rounds", type=int, default=2, help="warm rounds")
     parser.add_argument("--output", type=Path, default=RESULTS)
     args = parser.parse_args(argv)
-    if args.worker:
-        plan, output = map(Path, args.worker)
-        print(json.dumps(worker(plan, output, args.models, args.steps, args.repeat)))
-        return 0
-    rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="comfyc-bench-") as folder:
-        for size in map(int, args.sizes.split(",")):
-            for backend in args.backends.split(","):
-                where = (args.models.resolve(), args.checkpoint, Path(folder))
-                rows.append(measure(backend, size, *where, args.steps, args.repeat))
-                print(f"measured {backend} at {size}", file=sys.stderr)
-            reference = next((r for r in rows if r["size"] == size and r["backend"] == "eager"), rows[-1])
-            for row in rows:
-                if row["size"] == size:
-                    row["distance"] = distance(row["picture"], reference["picture"])
-    print(table(rows))
+    models, backends, sizes = args.models.resolve(), args.backends.split(","), [int(s) for s in args.sizes.split(",")]
+    began, result = time.time(), machine()
+    with tempfile.TemporaryDirectory(prefix="comfyc-bench-") as name:
+        folder = Path(name)
+        files = {size: workflow(folder, args.checkpoint, size) for size in sizes}
+        again = {b: [compiled(files[sizes[0]], b, folder, models)[1] for _ in range(2)] for b in backends}
+        rows: list[Row] = []
+        for size in sizes:
+            plans = {b: compiled(files[size], b, folder, models)[0] for b in backends}
+            found = measure(size, plans, folder, args.steps, args.rounds)
+            reference = next((r for r in found if r["backend"] == "eager"), found[0])
+            rows += [{**row, "distance": distance(row, reference)} for row in found]
+        starts = [start_up(plans[b], b, folder, in_memory=m) for b in backends if b != "eager" for m in (True, False)]
     for row in rows:
-        del row["picture"]
-    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
+        del row["picture"], row["latent"]
+    result |= {"steps": args.steps, "rounds": args.rounds, "rows": rows, "start_up": starts, "compile_s": again}
+    print(report(result))
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({"machine": machine, "steps": args.steps, "rows": rows}, indent=1) + "\n")
+    args.output.write_text(json.dumps({**result, "seconds": round(time.time() - began)}, indent=1) + "\n", "utf-8")
+    print(f"\n{time.time() - began:.0f} s in all, written to {args.output}")
     return 0
+
+
+def machine() -> Row:
+    import onnxruntime
+    import torch
+
+    return {
+        "machine": platform.machine(), "cores": os.cpu_count(), "processor": processor(),
+        "python": platform.python_version(), "torch": torch.__version__, "onnxruntime": onnxruntime.__version__,
+        "checkpoint": "full-size Stable Diffusion 1.5, synthetic weights", "precision": "float32",
+    }  # fmt: skip
+
+
+def processor() -> str:
+    """The processor's name and the widest vectors it has, where Linux says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    flags = fields.get("flags", "").split()
+    return f"{fields.get('model name', '?')}, {'AVX-512' if 'avx512f' in flags else 'AVX2' if 'avx2' in flags else '?'}"
 
 
 if __name__ == "__main__":

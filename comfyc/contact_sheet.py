@@ -18,16 +18,16 @@ def contact_sheet(path: Path, entries: Sequence[tuple[Path, str, Path | None]]) 
     rows = -(-len(entries) // _COLUMNS)
     cell_width, cell_height = _SIDE + _GAP, _SIDE + _TEXT_HEIGHT + _GAP
     sheet = Image.new("RGB", (_COLUMNS * cell_width + _GAP, rows * cell_height + _GAP), _PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for number, (picture, label, source) in enumerate(entries):
         x = _GAP + number % _COLUMNS * cell_width
         y = _GAP + number // _COLUMNS * cell_height
         _paste(sheet, picture, (x, y), _SIDE)
         if source is not None:
-            corner = (x + _SIDE - _INSET - 6, y + _SIDE - _INSET - 6)
+            corner = (x + (_SIDE - _INSET) // 2, y + _SIDE - _INSET - 6)
             draw.rectangle((corner[0] - 2, corner[1] - 2, corner[0] + _INSET + 1, corner[1] + _INSET + 1), fill="white")
             _paste(sheet, source, corner, _INSET)
-        text = "\n".join(textwrap.wrap(label, 36)[:2])
+        text = "\n".join(textwrap.wrap(label, 40)[:2])
         draw.multiline_text((x, y + _SIDE + 5), text, fill=_INK, font=font, spacing=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)

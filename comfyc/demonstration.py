@@ -43,11 +43,11 @@ PANELS = (
     caption("a striped orange circle above a blue cross on a grey background", 1),
     caption("two white stars and a red heart on a green background", 1),
     Panel("image to image, from a scribble", "image_to_image", beside="sketch.png"),
-    Panel("inpaint: right half filled with a red heart", "inpaint", beside="hole.png"),
+    Panel("inpainting: a red heart into the right half", "inpaint", beside="hole.png"),
     Panel("LoRA: outlines", "lora"),
-    Panel("ControlNet: five white stars along contours", "controlnet", beside="contours.png"),
+    Panel("ControlNet: five white stars on contours", "controlnet", beside="contours.png"),
     Panel("second checkpoint: two red circles, pastel", "second_checkpoint"),
-    Panel("textual inversion: embedding:starry-night", "embedding"),
+    Panel("inversion: embedding:starry-night", "embedding"),
 )
 
 
@@ -128,10 +128,11 @@ def demonstrate(
 
     began = time.perf_counter()
     demo = Demonstration(output_dir, backend, progress, say)
+    sheet: Path | None = None
+    pictures: tuple[Path, ...]
     try:
         if text is not None or settings:
-            panel = caption(text, 1) if text is not None else PANELS[0]
-            pictures, sheet = (demo.draw(panel, settings),), None
+            pictures = (demo.draw(caption(text, 1) if text is not None else PANELS[0], settings),)
         else:
             pictures = tuple(demo.draw(panel) for panel in PANELS)
             sheet = contact_sheet(output_dir / "demo_sheet.png", [

@@ -27,6 +27,7 @@ from compiler.onnx_emission.dialect import DIALECTS
 from compiler.onnx_emission.emitter import Emitter, dtype_name
 from compiler.onnx_emission.precision import float32_nodes
 from compiler.onnx_emission.translators import TRANSLATORS
+from compiler.weight_layout import weight_layout
 from graphs.errors import ExportError
 from runtime.backends.backend import TensorSpec, base_name, size_of
 
@@ -147,10 +148,11 @@ def emit(
     results = emitter.run()
     emitter.bind_outputs(results, outputs)
     emitter.skeleton.prune([s.name for s in outputs])
-    graph = emitter.skeleton.to_bytes(inputs, outputs, dialect.opset, dialect.ir_version)
     table = tuple(
         Initializer(w.name, w.key, w.transform, w.shape, w.dtype) for w in emitter.skeleton.weights.values()
     )
+    layout = weight_layout(table)
+    graph = emitter.skeleton.to_bytes(inputs, outputs, dialect.opset, dialect.ir_version, layout)
     return Exported(form, precision, graph, table, tuple(inputs), tuple(outputs))
 
 

@@ -178,7 +178,7 @@ def _export(network: ResolvedNetwork, form: str, precision: str) -> Exported:
 def _code_hash() -> str:
     """Of the code that decides what an exported graph is: stored graphs of other code are not taken."""
     here = Path(__file__).parent
-    files = [here / "export.py"]
+    files = [here / "export.py", here / "weight_layout.py"]
     for folder in ("networks", "onnx_emission"):
         files += sorted((here / folder).glob("*.py"))
     digest = hashlib.sha256()

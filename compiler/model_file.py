@@ -6,6 +6,7 @@ import codecs
 import json
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -190,7 +191,9 @@ def _harmless_globals() -> list[Any]:
 
 def _open_pickle(path: Path) -> ModelTensors:
     try:
-        with torch.serialization.safe_globals(_harmless_globals()):
+        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
+            # what matters of a pickle's protocol arrives as an exception
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except _PICKLE_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -17,6 +17,7 @@ from compiler.lora import flattened
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
 from compiler.networks.unet_config import residual_sizes
+from graphs.errors import CheckpointError
 from graphs.program import ModelFile, NetworkUse, Program, Step
 
 Json = Any
@@ -48,7 +49,11 @@ def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     definition = NETWORKS[use.kind]
     checkpoint = open_checkpoint(find(base))
     architecture = detect_control(checkpoint) if definition.part == "controlnet" else detect(checkpoint)
-    return ResolvedNetwork(use, definition, definition.configure(architecture, use.options), architecture)
+    try:
+        config = definition.configure(architecture, use.options)
+    except CheckpointError as error:
+        raise CheckpointError(error.what, where=base.name, hint=error.hint) from None
+    return ResolvedNetwork(use, definition, config, architecture)
 
 
 def resolve(program: Program, find: FindFile) -> Program:

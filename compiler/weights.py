@@ -7,23 +7,18 @@ and one engine. Tensors are fetched, transformed and written one at a time: the 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from compiler.export import Initializer
+from compiler.weight_layout import weight_layout
 from graphs.errors import CheckpointError
 from graphs.plan import WeightRef
 from runtime.store import Sink, Store, key_of
 
 Tensors = Mapping[str, Callable[[], torch.Tensor]]
 
-_SAFETENSORS_DTYPES = {
-    "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32", "uint8": "U8",
-    "bool": "BOOL",
-}  # fmt: skip
-_ALIGNMENT = 64
 _SCHEMA = "1"  # part of the key: raise it when the layout of the file changes
 
 
@@ -45,30 +40,15 @@ def materialise(
         )
     table = [[i.name, i.key, i.transform, list(i.shape), i.dtype] for i in initializers]
     key = key_of("weights", _SCHEMA, recipe, json.dumps(table))
-    header, data_bytes = _header(initializers)
+    layout = weight_layout(initializers)
 
     def make(sink: Sink) -> None:
-        sink.write(header)
+        sink.write(layout.header)
         for initializer in initializers:
             sink.write(memoryview(_bytes_of(initializer, tensors[initializer.key]())))
 
-    entry, _ = store.get_or_make(key, make, expected_bytes=len(header) + data_bytes)
+    entry, _ = store.get_or_make(key, make, expected_bytes=layout.size_bytes)
     return WeightRef(entry.key, entry.sha256, entry.size_bytes, sources)
-
-
-def _header(initializers: Sequence[Initializer]) -> tuple[bytes, int]:
-    """The safetensors header, padded so that data starts on a cache line, and the number of data bytes after it."""
-    fields: dict[str, object] = {}
-    offset = 0
-    for i in initializers:
-        size = math.prod(i.shape) * getattr(torch, i.dtype).itemsize
-        fields[i.name] = {
-            "dtype": _SAFETENSORS_DTYPES[i.dtype], "shape": list(i.shape), "data_offsets": [offset, offset + size],
-        }
-        offset += size
-    text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text, offset
 
 
 def _bytes_of(initializer: Initializer, tensor: torch.Tensor) -> memoryview:

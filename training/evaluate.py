@@ -46,8 +46,8 @@ def evaluate(count: int, models: Path) -> list[Score]:
     scores = []
     for number, (scene, text) in enumerate(zip(scenes, texts, strict=True)):
         with tempfile.TemporaryDirectory() as folder:
-            with Image.open(draw(text, number, models, Path(folder))) as picture:
-                pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
+            picture = Image.open(draw(text, number, models, Path(folder))).convert("RGB")
+            pixels = np.asarray(picture, dtype=np.float32) / 255
         scores.append(compare(scene, read(pixels)))
         if (number + 1) % 20 == 0:
             print(f"{number + 1}/{count}  " + "  ".join(f"{k} {v:.1f}" for k, v in totals(scores).items()),

@@ -12,7 +12,8 @@ class Dialect:
     max_head_dim: the heads the fused form takes; attention with others is decomposed. group_norm: "standard"
     (GroupNormalization of opset 21) or "instance" (InstanceNormalization over groups, then scale and shift).
     microsoft: com.microsoft's Gelu, QuickGelu and the like may be used. half_only: the fused attention exists in
-    16-bit types only."""
+    16-bit types only. split_upsampling: a convolution behind an upsampling is written as four small ones (see
+    upsampling.py)."""
 
     name: str
     opset: int
@@ -23,6 +24,7 @@ class Dialect:
     min_head_dim: int = 0
     max_head_dim: int = 0
     half_only: bool = False
+    split_upsampling: bool = False
 
 
 DIALECTS = {
@@ -31,7 +33,7 @@ DIALECTS = {
         Dialect("onnx", opset=21, ir_version=10, fused_attention="decomposed", group_norm="standard"),
         Dialect(
             "onnx-ort", opset=21, ir_version=10, fused_attention="com.microsoft", group_norm="instance", microsoft=True,
-            max_head_dim=1 << 16,
+            max_head_dim=1 << 16, split_upsampling=True,
         ),
         # The head sizes are those for which TensorRT-RTX 1.7 has a kernel; for any other it refuses to build.
         Dialect(

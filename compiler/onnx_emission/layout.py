@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from compiler.onnx_emission.emitter import Emitter, Shape, Translator, Value, shape_of
+from compiler.onnx_emission.upsampling import convolution_after, split_convolution
 from graphs.errors import ExportError
 
 _END = (1 << 63) - 1
@@ -207,6 +208,11 @@ def _nearest(e: Emitter, node: fx.Node) -> Value:
     shape = shape_of(node)
     attributes = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     doubled = all(o == 2 * i for o, i in zip(shape[2:], x.shape[2:], strict=True))
+    if doubled and (convolution := convolution_after(e, node)) is not None:
+        # Both at once: the upsampled picture is never made, and nothing else asks for it.
+        both = split_convolution(e, x, convolution)
+        e.bind(convolution, both)
+        return both
     if doubled:
         scales = e.tensor(torch.tensor([1.0, 1.0, *([2.0] * (x.rank - 2))]))
         return e.emit("Resize", [x, "", scales], shape, x.dtype, **attributes)

@@ -1,8 +1,8 @@
 """The ONNX graph being written: nodes, constants, weight slots. The only file of the project that imports onnx.
 
-A skeleton names its weights and carries none of them: each weight is an initializer with external data in a file
-called "weights", which backends replace by memory they have mapped. Bytes are deterministic: no dates, no paths, no
-metadata, and names come from the traced graph alone.
+A skeleton names its weights and carries none of them: each weight is an initializer with external data, at its place
+in a file called WEIGHTS_LOCATION, which backends replace by the weight file or by memory they have mapped. Bytes are
+deterministic: no dates, no paths, and names come from the traced graph alone.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.backends.backend import TensorSpec
+from compiler.weight_layout import WeightLayout
+from runtime.backends.backend import LAYOUT_KEY, WEIGHTS_LOCATION, TensorSpec
 
-WEIGHTS_LOCATION = "weights"
 MICROSOFT = "com.microsoft"
 _DTYPES: Mapping[str, int] = {
     "float32": TensorProto.FLOAT,
@@ -106,17 +106,21 @@ class Skeleton:
         self.weights = {k: v for k, v in self.weights.items() if k in needed}
 
     def to_bytes(
-        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int, ir_version: int
+        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], opset: int, ir_version: int,
+        layout: WeightLayout | None = None,
     ) -> bytes:
-        """The serialised model: weights external, everything else inside."""
+        """The serialised model: weights external, everything else inside. layout: of the weight file, where the
+        backend is to find weights by place and not by name."""
         opsets = [helper.make_opsetid("", opset)]
         if any(n.domain == MICROSOFT for n in self._nodes):
             opsets.append(helper.make_opsetid(MICROSOFT, 1))
-        initializers = [*self._constants.values(), *(_external(s) for s in self.weights.values())]
+        initializers = [*self._constants.values(), *(_external(s, layout) for s in self.weights.values())]
         graph = helper.make_graph(
             self._nodes, "network", [_info(s) for s in inputs], [_info(s) for s in outputs], initializer=initializers
         )
         model = helper.make_model(graph, opset_imports=opsets, ir_version=ir_version, producer_name="comfyc")
+        if layout is not None:
+            helper.set_model_props(model, {LAYOUT_KEY: layout.fingerprint})
         return bytes(model.SerializeToString(deterministic=True))
 
     def ops(self) -> list[str]:
@@ -144,11 +148,16 @@ def _info(spec: TensorSpec) -> Any:
     return helper.make_tensor_value_info(spec.name, onnx_dtype(spec.dtype), list(spec.shape))
 
 
-def _external(slot: WeightSlot) -> Any:
+def _external(slot: WeightSlot, layout: WeightLayout | None) -> Any:
     tensor = TensorProto()
     tensor.name, tensor.data_type = slot.name, onnx_dtype(slot.dtype)
     tensor.dims.extend(slot.shape)
     tensor.data_location = TensorProto.EXTERNAL
-    entry = tensor.external_data.add()
-    entry.key, entry.value = "location", WEIGHTS_LOCATION
+    fields = {"location": WEIGHTS_LOCATION}
+    if layout is not None:
+        offset, size = layout.places[slot.name]
+        fields |= {"offset": str(offset), "length": str(size)}
+    for key, value in fields.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
     return tensor

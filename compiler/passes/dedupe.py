@@ -30,7 +30,6 @@ def dedupe(graph: Graph, context: Context) -> PassResult[Graph]:
     frozen = frozenset(context.options.freeze)
     place = {node.id: i for i, node in enumerate(graph)}
     groups: dict[Key, list[str]] = {}
-    group_of: dict[str, list[str]] = {}  # node id -> the ids of its group
     numbers: dict[str, int] = {}  # node id -> number of its group
     for node in graph.topological():
         schema = mergeable[node.class_type]
@@ -39,10 +38,11 @@ def dedupe(graph: Graph, context: Context) -> PassResult[Graph]:
             continue
         group = groups.setdefault(_key(node, numbers), [])
         group.append(node.id)
-        group_of[node.id] = group
         numbers[node.id] = place[group[0]]
-    survivor = {i: min(group, key=place.__getitem__) for i, group in group_of.items() if len(group) > 1}
-    gone = {node_id: kept for node_id, kept in survivor.items() if kept != node_id}
+    gone: dict[str, str] = {}  # node id -> the node that stays in its place
+    for group in groups.values():
+        first = min(group, key=place.__getitem__)
+        gone |= {node_id: first for node_id in group if node_id != first}
     if not gone:
         return PassResult(graph)
     kept_nodes = (_relinked(node, gone) for node in graph if node.id not in gone)

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import torch
 
+# The name that ONNX graphs give their weight file: as long as a file's name gets, so that a backend can put the real
+# one in its place without taking the graph apart.
+WEIGHTS_LOCATION = "weights".ljust(160, "_")
+# Metadata of an ONNX graph: which header the weight file must have for the graph's places to be right (its SHA-256).
+LAYOUT_KEY = "weight_layout"
+
 Dim = int | str  # a str names a dynamic dimension: "batch", "height", "height*8", "height/4"; see size_of
 
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import interpolate
 
 from graphs.errors import RunError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TORCH_METHODS = ("nearest-exact", "bilinear", "area", "bicubic")
 METHODS = (*TORCH_METHODS, "lanczos", "bislerp")
@@ -62,13 +67,19 @@ def _lanczos(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     import numpy as np
     from PIL import Image
 
-    pixels = (255.0 * x.movedim(1, -1).cpu().numpy()).clip(0, 255).astype(np.uint8)
+    pixels = eight_bit(255.0 * x.movedim(1, -1).cpu().numpy())
     if pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
     sized = [np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.LANCZOS)) for p in pixels]
     out = torch.from_numpy(np.stack(sized).astype(np.float32) / 255.0)
     out = out.unsqueeze(-1) if out.ndim == 3 else out
     return out.movedim(-1, 1).to(device=x.device, dtype=x.dtype)
+
+
+def eight_bit(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Cut to [0, 255] and truncated."""
+    pixels: NDArray[np.uint8] = values.clip(0, 255).astype("uint8")
+    return pixels
 
 
 def _bislerp(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
