@@ -37,11 +37,11 @@ def caption(text: str, seed: int) -> Panel:
 
 PANELS = (
     caption("two red circles on a blue background", 1),
-    caption("a small green square left of a yellow triangle on a black background", 1),
-    caption("a large smiling yellow circle on a purple background", 1),
-    caption("three pink hearts on a white background", 1),
-    caption("a striped orange circle above a blue cross on a grey background", 1),
-    caption("two white stars and a red heart on a green background", 1),
+    caption("a small green square left of a yellow triangle on a black background", 4),
+    caption("a large smiling yellow circle on a purple background", 5),
+    caption("three pink hearts on a white background", 5),
+    caption("a striped orange circle above a blue cross on a grey background", 2),
+    caption("two white stars and a red heart on a green background", 3),
     Panel("image to image, from a scribble", "image_to_image", beside="sketch.png"),
     Panel("inpainting: a red heart into the right half", "inpaint", beside="hole.png"),
     Panel("LoRA: outlines", "lora"),

@@ -19,8 +19,6 @@ from runtime.store import Sink, Store, key_of
 
 Tensors = Mapping[str, Callable[[], torch.Tensor]]
 
-_SCHEMA = "1"  # part of the key: raise it when the layout of the file changes
-
 
 def materialise(
     initializers: Sequence[Initializer], tensors: Tensors, store: Store, *, recipe: str,
@@ -39,8 +37,8 @@ def materialise(
             hint="the file is not a whole checkpoint of this architecture",
         )
     table = [[i.name, i.key, i.transform, list(i.shape), i.dtype] for i in initializers]
-    key = key_of("weights", _SCHEMA, recipe, json.dumps(table))
     layout = weight_layout(initializers)
+    key = key_of("weights", layout.fingerprint, recipe, json.dumps(table))
 
     def make(sink: Sink) -> None:
         sink.write(layout.header)
