@@ -17,7 +17,7 @@ help: ## list the targets
 setup: ## make .venv and install everything
 	@.ci/set-up
 
-demo: setup ## compile and run a workflow on a small synthetic checkpoint
+demo: setup ## draw with the small model that ships: captions, LoRA, ControlNet and more on one sheet
 	@$(VENV)/bin/comfyc demo
 
 test: setup lint types imports unit ## lint, types, import directions and all fast tests
