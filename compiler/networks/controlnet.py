@@ -25,8 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compiler.networks.attention import SpatialTransformer
-from compiler.networks.unet import Pairs, ResBlock, make_block, run_block, sinusoid
+from compiler.networks.unet import Conditioned, Pairs, make_block, run_block, time_embedding
 from compiler.networks.unet_config import (
     BlockSpec,
     UNetConfig,
@@ -64,23 +63,20 @@ def control_context_sizes(config: ControlNetConfig) -> tuple[int, ...]:
     return contexts_of(config.blocks)
 
 
-class _Parts(nn.Module):
+class _Parts(Conditioned):
     """The blocks, with the weights of the chosen parts only."""
 
     def __init__(
         self, config: ControlNetConfig, *, core: bool = False, time: bool = False, context: bool = False,
         hint: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__()
+        super().__init__(config.encoder.model_channels)
         self.config = config
         encoder = config.encoder
-        width = encoder.model_channels
         if hint:
             self.input_hint_block = _hint_block(config)
         if time:
-            self.time_embed = nn.ModuleDict(
-                {"0": nn.Linear(width, encoder.time_width), "2": nn.Linear(encoder.time_width, encoder.time_width)}
-            )
+            self.time_embed = time_embedding(encoder)
         if core or time or context:
             flags = {"core": core, "time": time, "context": context}
             self.input_blocks = nn.ModuleList(make_block(s, encoder, **flags) for s in input_specs(encoder))
@@ -89,9 +85,8 @@ class _Parts(nn.Module):
             self.zero_convs = nn.ModuleList(_one_to_one(s.width_out) for s in input_specs(encoder))
             self.middle_block_out = _one_to_one(middle_spec(encoder).width_out)
 
-    def _children(self) -> Iterator[nn.Module]:
-        for block in (*self.input_blocks, self.middle_block):
-            yield from block.values()
+    def blocks(self) -> Iterator[nn.ModuleDict]:
+        yield from (*self.input_blocks, self.middle_block)
 
     def embed_hint(self, hint: Tensor) -> Tensor:
         """hint: (B, 3, 8h, 8w) in [0, 1] -> (B, model_channels, h, w)."""
@@ -99,21 +94,6 @@ class _Parts(nn.Module):
         for name, conv in self.input_hint_block.items():
             h = conv(h if name == "0" else F.silu(h))
         return h
-
-    def times(self, timesteps: Tensor) -> list[Tensor]:
-        """timesteps: (N,) -> per res block (N, width)."""
-        h = sinusoid(timesteps, self.config.encoder.model_channels).to(self.time_embed["0"].weight.dtype)  # type: ignore[arg-type]
-        h = F.silu(self.time_embed["2"](F.silu(self.time_embed["0"](h))))
-        return [child.time(h) for child in self._children() if isinstance(child, ResBlock)]
-
-    def keys_values(self, context: Tensor) -> list[Tensor]:
-        """context: (B, T, context_width) -> k, v, k, v, ... each (B, T, width)."""
-        flat: list[Tensor] = []
-        for child in self._children():
-            if isinstance(child, SpatialTransformer):
-                for block in child.transformer_blocks:
-                    flat.extend(block.attn2.keys_values(context))  # type: ignore[operator, union-attr]
-        return flat
 
     def residuals(self, x: Tensor, hint: Tensor, times: list[Tensor], keys_values: list[Tensor]) -> list[Tensor]:
         """x: (B, in_channels, h, w); hint: embedded, (B, model_channels, h, w)."""

@@ -118,36 +118,31 @@ def make_block(spec: BlockSpec, config: UNetConfig, *, core: bool, time: bool, c
     return nn.ModuleDict(children)
 
 
-class _Parts(nn.Module):
-    """The blocks, with the weights of the chosen parts only."""
+def time_embedding(config: UNetConfig) -> nn.ModuleDict:
+    width = config.time_width
+    return nn.ModuleDict({"0": nn.Linear(config.model_channels, width), "2": nn.Linear(width, width)})
 
-    def __init__(self, config: UNetConfig, *, core: bool = False, time: bool = False, context: bool = False) -> None:
+
+class Conditioned(nn.Module):
+    """What the U-Net and ControlNets, copies of its encoder, share: how timestep and text reach the blocks."""
+
+    time_embed: nn.ModuleDict
+
+    def __init__(self, model_channels: int) -> None:
         super().__init__()
-        self.config = config
-        flags = {"core": core, "time": time, "context": context}
-        self.input_blocks = nn.ModuleList(make_block(s, config, **flags) for s in input_specs(config))
-        self.middle_block = make_block(middle_spec(config), config, **flags)
-        self.output_blocks = nn.ModuleList(make_block(s, config, **flags) for s in output_specs(config))
-        if time:
-            width = config.time_width
-            self.time_embed = nn.ModuleDict(
-                {"0": nn.Linear(config.model_channels, width), "2": nn.Linear(width, width)}
-            )
-        if core:
-            self.out = nn.ModuleDict(
-                {
-                    "0": nn.GroupNorm(32, config.model_channels),
-                    "2": nn.Conv2d(config.model_channels, config.out_channels, 3, padding=1),
-                }
-            )
+        self.model_channels = model_channels
+
+    def blocks(self) -> Iterator[nn.ModuleDict]:
+        """In running order."""
+        raise AssertionError("each network says what its blocks are")
 
     def _children(self) -> Iterator[nn.Module]:
-        for block in (*self.input_blocks, self.middle_block, *self.output_blocks):
+        for block in self.blocks():
             yield from block.values()
 
     def times(self, timesteps: Tensor) -> list[Tensor]:
         """timesteps: (N,) -> per res block (N, width)."""
-        h = sinusoid(timesteps, self.config.model_channels).to(self.time_embed["0"].weight.dtype)  # type: ignore[arg-type]
+        h = sinusoid(timesteps, self.model_channels).to(self.time_embed["0"].weight.dtype)  # type: ignore[arg-type]
         h = F.silu(self.time_embed["2"](F.silu(self.time_embed["0"](h))))
         return [child.time(h) for child in self._children() if isinstance(child, ResBlock)]
 
@@ -159,6 +154,30 @@ class _Parts(nn.Module):
                 for block in child.transformer_blocks:
                     flat.extend(block.attn2.keys_values(context))  # type: ignore[operator, union-attr]
         return flat
+
+
+class _Parts(Conditioned):
+    """The blocks, with the weights of the chosen parts only."""
+
+    def __init__(self, config: UNetConfig, *, core: bool = False, time: bool = False, context: bool = False) -> None:
+        super().__init__(config.model_channels)
+        self.config = config
+        flags = {"core": core, "time": time, "context": context}
+        self.input_blocks = nn.ModuleList(make_block(s, config, **flags) for s in input_specs(config))
+        self.middle_block = make_block(middle_spec(config), config, **flags)
+        self.output_blocks = nn.ModuleList(make_block(s, config, **flags) for s in output_specs(config))
+        if time:
+            self.time_embed = time_embedding(config)
+        if core:
+            self.out = nn.ModuleDict(
+                {
+                    "0": nn.GroupNorm(32, config.model_channels),
+                    "2": nn.Conv2d(config.model_channels, config.out_channels, 3, padding=1),
+                }
+            )
+
+    def blocks(self) -> Iterator[nn.ModuleDict]:
+        yield from (*self.input_blocks, self.middle_block, *self.output_blocks)
 
     def predict(
         self, x: Tensor, times: list[Tensor], keys_values: list[Tensor], control: Sequence[Tensor] = ()
