@@ -12,6 +12,7 @@ from comfyc.wording import bytes_text, seconds_text
 
 if TYPE_CHECKING:
     from comfyc.running import Opened
+    from compiler.link import Counts
     from runtime.backends.backend import Progress
 
 CFG, NEGATIVE, SIDE = 4.0, "", 256  # what the demo model draws best with
@@ -90,8 +91,9 @@ class Demonstration:
         ready = time.perf_counter()
         result = run_once(opened, self.output_dir, self.progress)
         ran = time.perf_counter() - ready
-        parts = f"ready in {seconds_text(ready - began)}, drawn in {seconds_text(ran)}"
-        self.say(f"picture   {seconds_text(ready - began + ran):>8}  {panel.label} ({parts})")
+        load, run = (seconds_text(result.seconds[phase]) for phase in ("load", "run"))
+        phases = f"load {load}, sample and decode {run}"
+        self.say(f"picture   {seconds_text(time.perf_counter() - began):>8}  {panel.label} ({phases})")
         if not self.seconds:
             self.seconds = {"ready": round(ready - began, 3), "draw": round(ran, 3)}
         return next(Path(f.path).resolve() for f in result.files if f.kind == "images")
@@ -106,17 +108,33 @@ class Demonstration:
             return opened
         self.close()
         workflow = FOLDER / "workflows" / f"{panel.workflow}.json"
+        began = time.perf_counter()
         opened = open_workflow(workflow, chosen, [self.models], INPUTS, None, self.chosen, self.progress)
         self._open = (panel.workflow, opened)
         plan = opened.session.plan
         networks = ", ".join(sorted({use.kind for use in plan.program.networks.values()}))
-        self.say(f"compiled            {panel.workflow}: {len(plan.program.steps)} steps on {plan.backend}; {networks}")
+        took = seconds_text(time.perf_counter() - began)
+        self.say(f"compile   {took:>8}  {panel.workflow}: {_work(opened.counts)}")
+        self.say(f"                    {len(plan.program.steps)} steps on {plan.backend}; networks {networks}")
         return opened
 
     def close(self) -> None:
         if self._open is not None:
             self._open[1].session.close()
             self._open = None
+
+
+def _work(counts: Counts | None) -> str:
+    """What compiling had to do."""
+    if counts is None:
+        return "found, compiled before"
+    work = (
+        (counts.exports, "exported", "export"),
+        (counts.builds, "built", "build"),
+        (counts.weights, "weight files", "weights"),
+    )
+    parts = [f"{n} {what} {seconds_text(counts.seconds.get(phase, 0.0))}" for n, what, phase in work if n]
+    return ", ".join(parts) or "every engine was there"
 
 
 def demonstrate(

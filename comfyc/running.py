@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphs.errors import DeviceError, PlanError, StoreError
 
 if TYPE_CHECKING:
+    from compiler.link import Counts
     from compiler.options import CompileOptions
     from graphs.graph import Graph
     from graphs.schemas import Schemas
@@ -24,12 +25,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Opened:
-    """A session with what a run of it needs: the parameters that were set and the folders. Close it, or use `with`."""
+    """A session with what a run of it needs: the parameters that were set and the folders. Close it, or use `with`.
+
+    counts: what compiling had to do; None where the plan was there."""
 
     session: Session
     plan_dir: Path
     params: Mapping[str, Any]
     input_dir: Path
+    counts: Counts | None = None
 
     def __enter__(self) -> Opened:
         return self
@@ -78,8 +82,8 @@ def open_workflow(
     graph, run_time = applied(
         graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
     )
-    plan_dir, session = _cached_session(workflow, graph, options, folders, schemas, progress)
-    return Opened(session, plan_dir, run_time, _input_of(folders))
+    plan_dir, session, counts = _cached_session(workflow, graph, options, folders, schemas, progress)
+    return Opened(session, plan_dir, run_time, _input_of(folders), counts)
 
 
 def _need_a_backend_that_runs(options: CompileOptions) -> None:
@@ -99,7 +103,7 @@ def _cached_session(
     folders: Folders,
     schemas: Schemas,
     progress: Progress | None,
-) -> tuple[Path, Session]:
+) -> tuple[Path, Session, Counts | None]:
     from comfyc.building import compile_into
     from comfyc.plan_cache import PlanCache, plan_key
     from runtime.session import Session
@@ -110,13 +114,13 @@ def _cached_session(
     key = plan_key(graph, options, folders, schemas)
     if (found := cache.find(key)) is not None:
         try:
-            return found, Session.open(found, store=store)
+            return found, Session.open(found, store=store), None
         except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
             log.info("the cached plan cannot be used (%s): compiling again", error)
             cache.remove(key)
-    compile_into(graph, cache.path(key), options, folders, store, schemas, progress)
+    result = compile_into(graph, cache.path(key), options, folders, store, schemas, progress)
     cache.note(key, workflow)
-    return cache.path(key), Session.open(cache.path(key), store=store)
+    return cache.path(key), Session.open(cache.path(key), store=store), result.counts
 
 
 def run_once(opened: Opened, output_dir: Path, progress: Progress | None = None) -> RunResult:
