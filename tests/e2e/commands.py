@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -19,3 +20,8 @@ def comfyc(*args: str | Path) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def hear_ctrl_c() -> None:
+    """For Popen's preexec_fn: a shell that runs the tests in the background makes them, and their children, deaf."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

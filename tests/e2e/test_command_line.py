@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import DEFAULT, GOLDENS, REPOSITORY, comfyc
+from tests.e2e.commands import DEFAULT, GOLDENS, REPOSITORY, comfyc, hear_ctrl_c
 
 
 @pytest.fixture(autouse=True)
@@ -268,8 +268,9 @@ def test_ctrl_c_exits_130_and_says_so(tmp_path: Path) -> None:
         f"sys.argv = ['comfyc', 'convert', {str(DEFAULT)!r}]\nmain()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "started"
     time.sleep(0.05)

@@ -20,7 +20,7 @@ from graphs.examples import example
 from graphs.plan import Plan
 from graphs.plan_json import load_plan
 from runtime.store import Store
-from tests.e2e.commands import REPOSITORY, comfyc
+from tests.e2e.commands import REPOSITORY, comfyc, hear_ctrl_c
 from tests.runtime.tensorrt_here import needs_tensorrt
 
 TENSORRT = ("--backend", "tensorrt", "--target", "sm89,sm120")
@@ -88,6 +88,7 @@ def test_ctrl_c_while_an_engine_is_built(place: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "comfyc", *arguments(place, plan)], cwd=REPOSITORY, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True, env={**os.environ, "COMFYC_CACHE": str(cache)},
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 120
