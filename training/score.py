@@ -127,7 +127,7 @@ def compare(scene: Scene, reading: Reading) -> Score:
     shapes = sum(asked[i].shape == found[j].shape for i, j in pairs)
     relation = None
     if scene.relation:
-        where = {i: found[j] for i, j in pairs}
+        where = {int(i): found[j] for i, j in pairs}
         relation = len(where) == 2 and _holds(scene.relation, where[0], where[1])
     return Score(
         len(asked), colours, shapes, len(found) == len(asked), relation, reading.background == scene.background
