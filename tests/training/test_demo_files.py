@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,28 +56,22 @@ def test_other_weights_are_installed_over_the_old_ones(models: Path, monkeypatch
     assert all(snapshot(models)[place] != before[place] for place in FILES)
 
 
-class _Interrupted(OSError):
-    pass
-
-
 @pytest.fixture
-def failing_third_write(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def failing_third_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """os.replace fails for the third file, after its bytes were written."""
     calls, real = [], os.replace
 
     def replace(source: Path, target: Path) -> None:
         calls.append(target)
         if len(calls) == 3:
-            raise _Interrupted(28, "No space left on device")
+            raise OSError(28, "No space left on device")
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    yield
 
 
-def test_a_failed_write_leaves_whole_files_alone_and_is_made_good(
-    tmp_path: Path, models: Path, failing_third_write: None
-) -> None:
+@pytest.mark.usefixtures("failing_third_write")
+def test_a_failed_write_leaves_whole_files_alone_and_is_made_good(tmp_path: Path, models: Path) -> None:
     with pytest.raises(StoreError, match="No space left on device") as caught:
         install(tmp_path)
     assert "COMFYC_CACHE" in str(caught.value.hint)

@@ -107,8 +107,8 @@ def test_a_caption_puts_the_things_of_a_pair_in_their_places() -> None:
     seen = 0
     for scene in (s for s in drawn(12, 1000) if s.relation):
         text = caption(rng, scene, plain=True)
-        first = f"{scene.things[0].colour} {scene.things[0].shape}".replace("grey", "gray")
-        leads = text.find(first) < text.find(f"{scene.things[1].colour} {scene.things[1].shape}".replace("grey", "gray"))
+        first, second = (f"{t.colour} {t.shape}" for t in scene.things)
+        leads = text.index(first) < text.index(second)
         for relation, words in _RELATIONS.items():
             if re.search(rf"\b(?:{words})\b", text):
                 opposite = {"left": "right", "right": "left", "above": "below", "below": "above"}
