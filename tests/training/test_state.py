@@ -16,9 +16,7 @@ from training.scenes import SHAPES, Scene, Thing
 from training.state import Mean, has_parts, load_parts, pack_state, save_parts, unpack_state
 
 
-def test_parts_come_back_equal_and_none_is_larger_than_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_come_back_equal_and_none_is_larger_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "PART_BYTES", 40_000)
     torch.manual_seed(0)
     tensors = {f"t{i}": torch.randn(50, 100) for i in range(7)} | {"half": torch.randn(3, 3).half()}
