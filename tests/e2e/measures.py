@@ -90,7 +90,7 @@ def fill(picture: Picture) -> float:
 def _inside(picture: Picture, found: Found) -> Picture:
     """(N, 3): the pixels of a disc about the middle of a shape, well within it."""
     y, x = np.mgrid[:SIDE, :SIDE]
-    radius = 0.35 * (found.area / np.pi) ** 0.5
+    radius = 0.22 * (found.area / np.pi) ** 0.5
     pixels: Picture = picture[(x - found.x) ** 2 + (y - found.y) ** 2 < radius**2]
     return pixels
 
@@ -113,7 +113,8 @@ def starry(picture: Picture) -> bool:
     and `read` takes some for circles; but their tips reach further than a circle of their area would."""
     reading = read(picture)
     small = [f.colour == "yellow" and f.area < 1500 for f in reading.objects]
-    if reading.background != "black" or not 3 <= len(small) <= 5 or not all(small):
+    others = sum(f.shape in ("square", "triangle", "heart") for f in reading.objects)
+    if reading.background != "black" or not 3 <= len(small) <= 5 or not all(small) or 2 * others >= len(small):
         return False
     black, yellow = (table()[NAMES.index(name), 0] for name in ("black", "yellow"))
     nearer = np.abs(picture - yellow).sum(axis=-1) < np.abs(picture - black).sum(axis=-1)

@@ -202,8 +202,8 @@ def test_measures_tell_points_from_circles_and_lines_from_surfaces() -> None:
         return rendered(Scene("many", things, "black", counts=(4,)))
 
     assert starry(small("star"))
-    assert not starry(small("circle"))
-    scene = workflows.spots("heart", "pink", "grey")
+    assert not any(starry(small(shape)) for shape in ("circle", "square", "heart", "triangle"))
+    scene = workflows.spots("circle", "pink", "grey")
     lines = Renderer(torch.device("cpu"), outlines=True)(encode([scene]))[0].permute(1, 2, 0).numpy()
     assert fill(rendered(scene)) == 1
     assert fill(lines) < 0.05
