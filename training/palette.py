@@ -38,7 +38,7 @@ def tone(rgb: NDArray[np.float32], step: float) -> NDArray[np.float32]:
 
 def table() -> NDArray[np.float32]:
     """(colours, 3 tones, 3) in [0, 1]: the colour, its tone as an object's texture, its tone as a background's."""
-    base = np.array(list(COLOURS.values()), dtype=np.float32) / 255
+    base = np.array(list(COLOURS.values()), dtype=np.float32) / np.float32(255)
     return np.stack([base, tone(base, _TEXTURE_STEP), tone(base, _BACKGROUND_STEP)], axis=1)
 
 

@@ -21,10 +21,10 @@ from training.tokens import known
 from training.train_vae import load_vae
 
 
-def held_out(count: int, seed: int = 7) -> tuple[list[Scene], list[str]]:
-    """Scenes that were never trained on, and a caption for each that leaves nothing out."""
+def held_out(count: int, seed: int = 7, pairs: float = 0.0) -> tuple[list[Scene], list[str]]:
+    """Scenes that were never trained on, and a caption for each that leaves nothing out. pairs: see draw_scene."""
     rng = np.random.default_rng(seed)
-    scenes = [draw_scene(rng, held_out=True) for _ in range(count)]
+    scenes = [draw_scene(rng, held_out=True, pairs=pairs) for _ in range(count)]
     return scenes, [caption(rng, scene, plain=True) for scene in scenes]
 
 

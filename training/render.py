@@ -58,11 +58,13 @@ def outline(shape: str) -> NDArray[np.float64]:
     if shape == "star":
         angles = -np.pi / 2 + np.arange(10) * np.pi / 5
         lengths = np.where(np.arange(10) % 2 == 0, 1.08, 0.46)[:, None]
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1) * lengths
+        star: NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], axis=1) * lengths
+        return star
     if shape == "heart":
         x = 16 * np.sin(turn) ** 3
         y = -(13 * np.cos(turn) - 5 * np.cos(2 * turn) - 2 * np.cos(3 * turn) - np.cos(4 * turn))
-        return np.stack([x, y], axis=1) / 16.5 + np.array([0, -0.12])
+        heart: NDArray[np.float64] = np.stack([x, y], axis=1) / 16.5 + np.array([0, -0.12])
+        return heart
     a, b = 0.34, 1.0
     return np.array([(-a, -b), (a, -b), (a, -a), (b, -a), (b, a), (a, a), (a, b), (-a, b), (-a, a), (-b, a), (-b, -a),
                      (-a, -a)])  # fmt: skip
@@ -80,7 +82,8 @@ def distances(points: NDArray[np.float64]) -> NDArray[np.float32]:
     with np.errstate(divide="ignore", invalid="ignore"):
         at = start[:, 0] + (grid[..., 1] - start[:, 1]) * edge[:, 0] / edge[:, 1]
     inside = (crosses & (grid[..., 0] < at)).sum(-1) % 2 == 1
-    return np.where(inside, -away, away).astype(np.float32)
+    signed: NDArray[np.float32] = np.where(inside, -away, away).astype(np.float32)
+    return signed
 
 
 class Renderer:
@@ -120,7 +123,7 @@ class Renderer:
         """thing: (B, FIELDS) -> signed distance in pixels of a 256 picture, (B, side, side)."""
         x, y, radius = thing[:, 4, None, None], thing[:, 5, None, None], _radius(thing)
         u, v = (self.x - x) / radius / _REACH, (self.y - y) / radius / _REACH
-        grid = torch.stack(torch.broadcast_tensors(u, v), dim=-1)
+        grid = torch.stack([u.expand_as(u + v), v.expand_as(u + v)], dim=-1)
         tables = self.atlas[thing[:, 0].long()]
         found = F.grid_sample(tables, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
         beyond = torch.maximum(u.abs(), v.abs()) > 1

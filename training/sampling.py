@@ -54,4 +54,4 @@ def sample(
         return Prediction(uncond + (cond - uncond) * cfg, uncond)
 
     latent = drive(sampler("euler").start(x, sigmas, None, table), denoise)
-    return torch.cat([vae.decode(part / LATENT_SCALE).clamp(0, 1) for part in latent.split(64)])
+    return torch.cat([vae.decode(part / LATENT_SCALE).clamp(0, 1) for part in torch.split(latent, 64)])

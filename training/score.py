@@ -131,7 +131,7 @@ def compare(scene: Scene, reading: Reading) -> Score:
     shapes = sum(asked[i].shape == found[j].shape for i, j in pairs)
     relation, plainly = None, None
     if scene.relation:
-        where = {i: found[j] for i, j in pairs}
+        where = {int(i): found[j] for i, j in pairs}
         relation, plainly = _holds(scene.relation, where[0], where[1]) if len(where) == 2 else (False, False)
     right = reading.background == scene.background
     return Score(len(asked), colours, shapes, len(found) == len(asked), relation, plainly, right)

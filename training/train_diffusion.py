@@ -63,7 +63,7 @@ class Pool:
             things = torch.cat([p.things for p in parts])
             for _ in range(self.passes):
                 order = torch.randperm(len(latents), device=latents.device)
-                for picks in order[: len(order) // size * size].split(size):
+                for picks in torch.split(order[: len(order) // size * size], size):
                     yield Examples(latents[picks], tokens[picks], things[picks])
 
 
@@ -167,7 +167,7 @@ class Training:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                 loss, extra = self._losses(objective, examples)
             self.optimizer.zero_grad(set_to_none=True)
-            (loss + extra).backward()
+            (loss + extra).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
             self.optimizer.step()
             self.mean.update(self.parameters, self.step)

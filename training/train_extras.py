@@ -122,7 +122,8 @@ class Style(Extra):
         super().__init__(model, size, device)
         for name, parameter in model.unet.named_parameters():
             if ".attn2." in name or parameter.ndim == 1 or name.startswith("out."):
-                self.parameters[name] = parameter.requires_grad_(True)
+                parameter.requires_grad_(True)
+                self.parameters[name] = parameter
 
     def renderer(self) -> Renderer:
         return Renderer(self.device, colours=pastel(table()), side=self.size.side)
@@ -165,7 +166,7 @@ class Inversion(Extra):
 
     def __init__(self, model: Diffusion, size: Size, device: torch.device) -> None:
         super().__init__(model, size, device)
-        start = model.text.text_model.embeddings["token_embedding"].weight  # type: ignore[index, union-attr]
+        start = model.text.get_parameter("text_model.embeddings.token_embedding.weight")
         words = torch.from_numpy(lookup()[rows_of(["yellow stars on black"])])[0, 1 : 1 + VECTORS]
         self.vectors = nn.Parameter(start.detach()[words.to(device)].clone())
         self.parameters = {"emb_params": self.vectors}

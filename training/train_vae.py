@@ -70,9 +70,11 @@ def rate_at(share: float, peak: float, warm: float = 0.03) -> float:
 @torch.no_grad()
 def normalise(vae: Vae, pictures: Tensor) -> None:
     """Shifts and scales each latent channel to mean 0 and to the variance that Stable Diffusion's scale makes 1."""
-    means = torch.cat([vae.moments(part)[0].float() for part in pictures.split(64)])
+    means = torch.cat([vae.moments(part)[0].float() for part in torch.split(pictures, 64)])
     centre, spread = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3)) * LATENT_SCALE
     first, last = vae.quant_conv, vae.post_quant_conv
+    assert first.bias is not None
+    assert last.bias is not None
     last.bias += last.weight[:, :, 0, 0] @ centre
     last.weight *= spread[None, :, None, None]
     first.weight[:4] /= spread[:, None, None, None]
@@ -82,7 +84,7 @@ def normalise(vae: Vae, pictures: Tensor) -> None:
 
 def psnr_db(vae: Vae, pictures: Tensor) -> float:
     with torch.no_grad():
-        error = [(vae.decode(vae.moments(p)[0]).clamp(0, 1) - p).square().mean() for p in pictures.split(64)]
+        error = [(vae.decode(vae.moments(p)[0]).clamp(0, 1) - p).square().mean() for p in torch.split(pictures, 64)]
     return -10 * math.log10(float(torch.stack(error).mean()))
 
 
