@@ -95,7 +95,8 @@ def test_relations_are_drawn_over_many_seeds(studio: Studio) -> None:
 @pytest.mark.slow
 def test_captions_never_trained_on_are_drawn(studio: Studio) -> None:
     """Seven of the 32 ask for a relation."""
-    scenes, texts = (part[32:] for part in held_out(64))
+    every_scene, every_text = held_out(64)
+    scenes, texts = every_scene[32:], every_text[32:]
     assert sum(bool(scene.relation) for scene in scenes) == 7
     draw = drawing(studio, n3__steps=20)
     reached = totals([compare(s, read(draw(t, seed))) for seed, (s, t) in enumerate(zip(scenes, texts, strict=True))])
