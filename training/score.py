@@ -145,14 +145,15 @@ def _holds(relation: str, first: Found, second: Found) -> tuple[bool, bool]:
 
 
 def totals(scores: Sequence[Score]) -> dict[str, float]:
-    """Shares in percent over all pictures."""
+    """Shares in percent over all pictures; relations only where one was asked for."""
     asked = sum(s.asked for s in scores)
-    pairs = [s for s in scores if s.relation is not None]
-    return {
+    reached = {
         "colours": 100 * sum(s.colours for s in scores) / asked,
         "shapes": 100 * sum(s.shapes for s in scores) / asked,
         "counts": 100 * sum(s.count for s in scores) / len(scores),
-        "relations": 100 * sum(bool(s.relation) for s in pairs) / max(1, len(pairs)),
-        "plain relations": 100 * sum(bool(s.plainly) for s in pairs) / max(1, len(pairs)),
         "backgrounds": 100 * sum(s.background for s in scores) / len(scores),
     }
+    if pairs := [s for s in scores if s.relation is not None]:
+        reached["relations"] = 100 * sum(bool(s.relation) for s in pairs) / len(pairs)
+        reached["plain relations"] = 100 * sum(bool(s.plainly) for s in pairs) / len(pairs)
+    return reached
