@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from comfyc import demo_model
 from comfyc.demo_model import CONTOURS, FILES, OUTLINES, PASTEL, SHAPES, STARRY_NIGHT, TOKEN_TABLE, WEIGHTS, install
 from graphs.errors import StoreError
+from training import pack, unpack
 from training.model import PREFIXES, Diffusion, Vae, shipped
 from training.pack import packed
 from training.tokens import VOCABULARY, known
@@ -154,3 +156,23 @@ def test_the_weights_stay_small_enough_to_ship() -> None:
     sizes = {path.name: path.stat().st_size for path in WEIGHTS.iterdir()}
     assert sizes.keys() == {SHAPES, PASTEL, CONTOURS, OUTLINES, STARRY_NIGHT}
     assert sum(sizes.values()) < 25_000_000
+
+
+def test_unpacking_and_packing_again_gives_the_files_that_ship(tmp_path: Path) -> None:
+    """So training can go on from the repository alone."""
+    unpack.main(["--state", str(tmp_path / "state")])
+    pack.main(["--state", str(tmp_path / "state"), "--out", str(tmp_path / "out")])
+    for path in WEIGHTS.glob("*.safetensors"):
+        before, after = load_file(path), load_file(tmp_path / "out" / path.name)
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[key], after[key]) for key in before), path.name
+
+
+def test_the_model_card_has_the_recorded_scores() -> None:
+    """The card's table is written by hand; the figures are not."""
+    repository = Path(__file__).parents[2]
+    recorded = json.loads((repository / "benchmarks" / "results" / "demo_model.json").read_text("utf-8"))
+    card = (repository / "comfyc" / "demo_model" / "MODEL_CARD.md").read_text("utf-8")
+    assert f"({recorded['relations_asked']} captions)" in card
+    for name, percent in recorded["percent"].items():
+        assert f"| {percent} % |" in card, name
