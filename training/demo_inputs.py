@@ -26,7 +26,7 @@ def contours() -> Image.Image:
     things = [Thing("star", "white", x=128 + 88 * math.cos(a), y=150 - 88 * math.sin(a), radius=30) for a in angles]
     scene = Scene("many", tuple(things), "blue")
     edges = Renderer(torch.device("cpu")).edges(torch.from_numpy(encode([scene]).things))[0, 0].numpy()
-    return Image.fromarray((edges * 255).astype(np.uint8)).convert("RGB")
+    return Image.fromarray((edges * 255).astype(np.uint8))
 
 
 def hole() -> Image.Image:
