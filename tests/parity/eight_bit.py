@@ -55,12 +55,12 @@ def observed(flips: tuple[Flip, ...] = ()) -> Iterator[Conversions]:
 
     def observe(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         result = convert(values)
-        flat, steps = values.reshape(-1), result.reshape(-1)  # result is new and contiguous: a view
+        flat = values.reshape(-1)
         for index in near_a_step(flat):
             seen.near.append(Flip(seen.calls, int(index), float(flat[index])))
         for flip in flips:
             if flip.call == seen.calls:
-                steps[flip.index] = other_side(flat[flip.index])
+                result.flat[flip.index] = other_side(flat[flip.index])  # in any layout, where reshape may copy
         seen.values += values.size
         seen.calls += 1
         return result

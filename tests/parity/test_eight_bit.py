@@ -64,3 +64,13 @@ def test_a_difference_by_truncation_is_explained_and_another_is_not() -> None:
 def test_nothing_is_tried_where_too_many_values_are_beside_a_step() -> None:
     near = [Flip(0, i, 1.0) for i in range(65)]
     assert explained(CASE, Distance(latent=1.0), lambda: Distance(), near) == (Distance(latent=1.0), ())
+
+
+def test_a_flip_reaches_its_value_in_a_picture_of_any_layout() -> None:
+    """torch's decoder gives channels last as a view: the conversion keeps that layout."""
+    picture = VALUES.reshape(1, 3, 3, 1).expand(1, 3, 3, 2).permute(0, 3, 1, 2).numpy()
+    index = 9 + 2  # the same value in the second channel
+    with observed((Flip(0, index, 204.9999),)):
+        flipped = resize.eight_bit(np.asfortranarray(picture))
+    changed = np.flatnonzero(flipped.reshape(-1) != resize.eight_bit(picture).reshape(-1))
+    assert changed.tolist() == [index]
