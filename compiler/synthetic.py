@@ -1,4 +1,4 @@
-"""Small checkpoints with made-up weights, in the original layout of Stable Diffusion 1.5: for `comfyc demo` and tests.
+"""Small checkpoints with made-up weights, in the original layout of Stable Diffusion 1.5: for tests and benchmarks.
 
 Every tensor is drawn on its own from a counter-based generator keyed by seed and name, with integer sums in between, so
 that the bytes are the same on any machine. The weights are untrained: pictures are patterns, never what a prompt says.

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 
 from graphs.errors import WorkflowError
 from graphs.reading import picture
-from graphs.workflow import ReadOptions, read_workflow
+from graphs.workflow import ReadOptions, read_workflow, to_api
 from tests.graphs.ui_files import loader, png, ui, webp
 
 API = {"1": {"class_type": "VAELoader", "inputs": {"vae_name": "ä.safetensors"}}}
@@ -108,12 +108,18 @@ def test_texts_that_unpack_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cut_off_picture_ends() -> None:
+    """With an error, or with the workflow where all of its text was there."""
     whole = png([(b"tEXt", b"prompt\0" + PROMPT)])
+    expected, read = to_api(read_workflow(whole)), []
     for length in range(8, len(whole)):
         try:
-            read_workflow(whole[:length])
+            found = to_api(read_workflow(whole[:length]))
         except WorkflowError:
             continue
+        assert found == expected
+        read.append(length)
+    assert read == list(range(min(read), len(whole)))
+    assert min(read) >= whole.index(PROMPT) + len(PROMPT)
 
 
 def test_a_chunk_that_claims_more_than_there_is() -> None:
