@@ -22,11 +22,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from compiler.link import SIDES, Linker, Target
+from benchmarks.synthetic import write_checkpoint, write_controlnet
+from compiler.linking.link import SIDES, Linker, Target
 from compiler.networks import NETWORKS, TextConfig, UNetConfig, VaeConfig
-from compiler.synthetic import write_checkpoint, write_controlnet
 from graphs.plan import Profile
-from graphs.program import ModelFile, NetworkUse, WeightRecipe
+from graphs.program import NetworkUse
+from graphs.values import ModelFile, WeightRecipe
 from runtime.backends.backend import EngineSpec, NetworkModel, Progress
 from runtime.backends.build_process import Built
 from runtime.backends.tensorrt import TensorRtBackend

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from compiler.check import check, coerced
+from compiler.checking.check import check, coerced
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph
 from graphs.graph import Graph

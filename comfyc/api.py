@@ -44,7 +44,7 @@ class Workflow:
     def check(self, *, models: Sequence[PathText] = ()) -> tuple[Problem, ...]:
         """Every problem, warnings included; none means that it can be compiled."""
         from comfyc.sources import folders_of, listing
-        from compiler.check import check
+        from compiler.checking.check import check
 
         return check(self.graph, self.schemas, listing(folders_of([Path(m) for m in models])))
 

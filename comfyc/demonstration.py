@@ -12,7 +12,7 @@ from comfyc.wording import bytes_text, seconds_text
 
 if TYPE_CHECKING:
     from comfyc.running import Opened
-    from compiler.link import Counts
+    from compiler.linking.link import Counts
     from runtime.backends.backend import Progress
 
 CFG, NEGATIVE, SIDE = 4.0, "", 256  # what the demo model draws best with

@@ -18,8 +18,8 @@ from comfyc import __version__
 
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
+    from graphs.definition import NodeDef
     from graphs.graph import Graph
-    from graphs.node import NodeDef
     from runtime.folders import Folders
 
 log = logging.getLogger(__name__)

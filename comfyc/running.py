@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from graphs.errors import DeviceError, PlanError, StoreError
 
 if TYPE_CHECKING:
-    from compiler.link import Counts
+    from compiler.linking.link import Counts
     from compiler.options import CompileOptions
     from graphs.graph import Graph
     from graphs.schemas import Schemas

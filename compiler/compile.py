@@ -9,21 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.check import check, coerced
-from compiler.constants import ConstantFolder
-from compiler.link import Counts, Linker, Target
-from compiler.lower import lower
-from compiler.missing_models import is_missing_model, missing_models_error
+from compiler.checking.check import check, coerced
+from compiler.checking.missing_models import is_missing_model, missing_models_error
+from compiler.linking.constants import ConstantFolder
+from compiler.linking.link import Counts, Linker, Target
+from compiler.linking.specialise import resolve
+from compiler.lowering.lower import lower
 from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
-from compiler.resolve import resolve
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.plan import NetworkBinding, Plan
 from graphs.plan_json import save_plan
-from graphs.program import ModelFile, Program
+from graphs.program import Program
 from graphs.schemas import Schemas, builtin
+from graphs.values import ModelFile
 from graphs.workflow import to_api
 from runtime.backends import backend, pick
 

@@ -1,15 +1,12 @@
-"""Nodes of a workflow and the definitions of their classes. No networkx here: the runtime may import it."""
+"""Nodes of a workflow and the schema of their inputs and outputs. No networkx here: the runtime may import it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from graphs.program import Builder
+from typing import Any
 
 Json = Any  # a JSON value; Any only where JSON enters
 
@@ -87,28 +84,3 @@ class Output:
     name: str
     type: str
     is_list: bool = False
-
-
-Lower = Callable[["Node", "Builder"], None]
-
-
-@dataclass(frozen=True)
-class NodeDef:
-    """Schema of a node class and, where comfyc compiles it, how it lowers.
-
-    lower(node, b) emits steps through the builder and computes nothing. None: the schema is known, the class is not
-    compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two).
-    """
-
-    class_type: str
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    lower: Lower | None = None
-    output_node: bool = False
-    pure: bool = True
-    display_name: str = ""
-    category: str = ""
-    deprecated: bool = False
-
-    def input(self, name: str) -> Input | None:
-        return next((i for i in self.inputs if i.name == name), None)

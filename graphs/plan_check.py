@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 from graphs.errors import PlanError
 from graphs.json_reading import HINT
+from graphs.operands import Const, Param, Ref
 from graphs.ops import OPS
 from graphs.plan import Plan
-from graphs.program import Const, Param, Ref, Step
+from graphs.program import Step
 
 
 def check_plan(plan: Plan, constants: Collection[str], where: str) -> None:

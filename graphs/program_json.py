@@ -8,21 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphs.json_reading import Record, anything, listed, mapped, number, optional, text, wrong
-from graphs.program import (
-    Const,
-    Literal,
-    LoraUse,
-    ModelFile,
-    NetworkUse,
-    Operand,
-    OperandTree,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    Step,
-    WeightRecipe,
-)
+from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
+from graphs.program import NetworkUse, Parameter, Program, Step
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 Json = Any
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 
+from graphs.definition import NodeDef
 from graphs.errors import Problem, WorkflowError
-from graphs.node import NodeDef
 from graphs.object_info import Json, node_def
 
 # Old class name -> today's. Only renames with the same inputs in the same order.

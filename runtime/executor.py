@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, Operand, OperandTree, Param, Program, Ref, Step
+from graphs.program import Program, Step
 from runtime.context import OpContext
 from runtime.ops import Op
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from graphs.definition import NodeDef
 from graphs.errors import PlanError
-from graphs.node import NodeDef
 from graphs.nodes.packs import node_table
 
 log = logging.getLogger(__name__)

@@ -20,12 +20,12 @@ from graphs.plan import Plan
 from graphs.plan_json import CONSTANTS_FILE, load_plan
 from graphs.program import Parameter, Program, Step
 from runtime.context import Interrupted, OpContext
+from runtime.engines import Artifacts, Modules
 from runtime.executor import execute, select
+from runtime.limits import check_inputs
 from runtime.memory import peak_rss_bytes
 from runtime.metadata import updated_prompt, updated_workflow
-from runtime.modules import Artifacts, Modules
 from runtime.ops import op_function
-from runtime.profile import check_inputs
 from runtime.run_parameters import changed, resolve
 from runtime.values import SavedFile
 

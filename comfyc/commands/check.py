@@ -32,7 +32,7 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
     Exit code 3 when a workflow has errors, 4 when only model files are missing.
     """
     from comfyc.sources import folders_of, listing, schemas_of
-    from compiler.missing_models import is_missing_model
+    from compiler.checking.missing_models import is_missing_model
 
     schemas = schemas_of(object_info)
     files = listing(folders_of(models))
@@ -57,7 +57,7 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
 
 def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Problem, ...]:
     from comfyc.sources import WORKFLOW_SUFFIXES, checked_file
-    from compiler.check import check
+    from compiler.checking.check import check
     from graphs.errors import Problem, WorkflowError
     from graphs.workflow import read_workflow
 

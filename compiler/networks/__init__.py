@@ -30,7 +30,7 @@ from runtime.backends.backend import TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from compiler.checkpoint import Architecture
+    from compiler.models.architecture import Architecture
 
 Specs = tuple[TensorSpec, ...]
 F32 = "float32"

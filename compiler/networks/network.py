@@ -11,7 +11,7 @@ from runtime.backends.backend import TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from compiler.checkpoint import Architecture
+    from compiler.models.architecture import Architecture
 
 Json = Any
 Config = Any  # a frozen dataclass of the network's own

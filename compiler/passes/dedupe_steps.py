@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import merged_nodes, replace_refs, restructured
-from graphs.program import Literal, Operand, OperandTree, Program, Ref, Step
+from graphs.operands import Literal, Operand, OperandTree, Ref
+from graphs.program import Program, Step
 
 Key = tuple[object, ...]
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from compiler.dump import graph_text, program_text
 from compiler.options import CompileOptions
 from compiler.passes.verify import Broken, verify_graph_step, verify_program, verify_program_step
-from compiler.text import graph_text, program_text
+from graphs.definition import NodeDef
 from graphs.errors import PassError
 from graphs.graph import Graph
-from graphs.node import NodeDef
 from graphs.ops import OPS, OpSpec
 from graphs.plan import PassRecord
 from graphs.program import Program
@@ -68,7 +68,7 @@ class Context:
     options: CompileOptions = field(default_factory=CompileOptions)
     ops: Mapping[str, OpSpec] = field(default_factory=lambda: OPS)
     folder: Folder | None = None
-    sizes: Sizes | None = None  # None: compiler.sizes.value_sizes
+    sizes: Sizes | None = None  # None: compiler.cost.value_sizes
 
 
 class PassFunction(Protocol[T]):

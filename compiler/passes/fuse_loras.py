@@ -6,9 +6,10 @@ import json
 import math
 from dataclasses import replace
 
+from compiler.dump import recipe_text
 from compiler.passes.driver import Change, Context, PassResult
-from compiler.text import recipe_text
-from graphs.program import LoraUse, ModelFile, NetworkUse, Program, WeightRecipe
+from graphs.program import NetworkUse, Program
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 
 def fuse_loras(program: Program, context: Context) -> PassResult[Program]:

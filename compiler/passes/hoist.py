@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import Names, restructured
-from graphs.program import NetworkUse, Operand, OperandTree, Program, Ref, Step
+from graphs.operands import Operand, OperandTree, Ref
+from graphs.program import NetworkUse, Program, Step
 
 SAMPLE, ROLE, CONTROL_ROLE = "sample", "unet", "controlnet."
 CONTEXT, TIME = "unet_context", "unet_time"  # roles, of the parts of a ControlNet as well

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.check import output_nodes
+from compiler.checking.check import output_nodes
 from compiler.passes.driver import Change, Context, PassResult
 from graphs.graph import Graph
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from graphs.program import Operand, OperandTree, Program, Ref, Step
+from graphs.operands import Operand, OperandTree, Ref
+from graphs.program import Program, Step
 
 
 def replace_operands(steps: Iterable[Step], new: Callable[[Operand], Operand]) -> tuple[Step, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from compiler.cost import value_sizes
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.order import Order
-from compiler.sizes import value_sizes
 from graphs.ops import OpSpec
 from graphs.program import Program, Step
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import NodeDef
+from graphs.operands import Param, Ref
 from graphs.ops import OpSpec
-from graphs.program import Param, Program, Ref, Step
+from graphs.program import Program, Step
 
 Broken = str  # what does not hold, for people
 

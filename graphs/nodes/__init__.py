@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from graphs.node import NodeDef
+from graphs.definition import NodeDef
 from graphs.nodes.controlnet import CONTROL_NET_APPLY, CONTROL_NET_APPLY_ADVANCED, CONTROL_NET_LOADER
 from graphs.nodes.images import IMAGE_SCALE, IMAGE_SCALE_BY, LOAD_IMAGE, PREVIEW_IMAGE, SAVE_IMAGE
 from graphs.nodes.inpaint import DIFFERENTIAL_DIFFUSION, SET_LATENT_NOISE_MASK, VAE_ENCODE_FOR_INPAINT

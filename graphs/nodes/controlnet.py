@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from graphs.node import COMBO, Input, Json, Node, NodeDef, Output
-from graphs.program import (
-    Builder,
-    Conditioning,
-    ControlNetValue,
-    ControlUse,
-    Literal,
-    ModelFile,
-    Operand,
-    OperandTree,
-    WeightRecipe,
-)
+from graphs.definition import Builder, NodeDef
+from graphs.node import COMBO, Input, Json, Node, Output
+from graphs.operands import Literal, Operand, OperandTree
+from graphs.values import Conditioning, ControlNetValue, ControlUse, ModelFile, WeightRecipe
 
 # What the name of a file ends in, before its suffix, whose residuals are averaged over the picture, as ComfyUI has it.
 AVERAGED = ("_shuffle", "_shuffle_fp16")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphs.node import Input, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.definition import Builder, NodeDef
+from graphs.node import Input, Node, Output
 
 
 def _lower_set_mask(node: Node, b: Builder) -> None:

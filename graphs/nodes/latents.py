@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphs.node import COMBO, Input, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.definition import Builder, NodeDef
+from graphs.node import COMBO, Input, Node, Output
 
 METHODS = ("nearest-exact", "bilinear", "area", "bicubic", "bislerp")
 CROPS = ("disabled", "center")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graphs.definition import Builder, NodeDef
 from graphs.errors import Problem, WorkflowError
-from graphs.node import COMBO, Input, Node, NodeDef, Output
-from graphs.program import Builder, ClipValue, LoraUse, ModelFile, ModelValue, VaeValue, WeightRecipe
+from graphs.node import COMBO, Input, Node, Output
+from graphs.values import ClipValue, LoraUse, ModelFile, ModelValue, VaeValue, WeightRecipe
 
 # VAELoader lists these beside the files of models/vae: assembled from several files, or no network at all.
 BUILT_IN_VAES = ("taesd", "taesdxl", "taesd3", "taef1", "pixel_space")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from graphs.node import COMBO, Input, Lower, Node, NodeDef, Output
+from graphs.definition import Builder, Lower, NodeDef
+from graphs.node import COMBO, Input, Node, Output
 from graphs.nodes.images import HIDDEN
-from graphs.program import Builder
 
 MOST = 16384  # pixels
 

@@ -7,8 +7,8 @@ from functools import cache
 from importlib import metadata
 from types import MappingProxyType
 
+from graphs.definition import NodeDef
 from graphs.errors import UsageError
-from graphs.node import NodeDef
 from graphs.nodes import NODES
 
 GROUP = "comfyc.nodes"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphs.node import COMBO, Input, Json, Node, NodeDef, Output
+from graphs.definition import Builder, NodeDef
+from graphs.node import COMBO, Input, Json, Node, Output
 from graphs.nodes.controlnet import ControlParts, control_parts
-from graphs.program import Builder, Conditioning, Literal, Operand, OperandTree
+from graphs.operands import Literal, Operand, OperandTree
+from graphs.values import Conditioning
 
 SAMPLERS = (
     "euler", "euler_cfg_pp", "euler_ancestral", "euler_ancestral_cfg_pp", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral",

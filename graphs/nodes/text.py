@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from graphs.node import Input, Node, NodeDef, Output
-from graphs.program import Builder, CondEntry, Conditioning
+from graphs.definition import Builder, NodeDef
+from graphs.node import Input, Node, Output
+from graphs.values import CondEntry, Conditioning
 
 
 def _lower_text_encode(node: Node, b: Builder) -> None:

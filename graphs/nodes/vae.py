@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from graphs.node import Input, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.definition import Builder, NodeDef
+from graphs.node import Input, Node, Output
 
 
 def _lower_decode(node: Node, b: Builder) -> None:

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-from graphs.node import WIDGET_TYPES, Input, NodeDef
+from graphs.definition import NodeDef
+from graphs.node import WIDGET_TYPES, Input
 from graphs.object_info import input_def
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode

@@ -16,9 +16,9 @@ from runtime.ops.controlnet import ControlNets, ResidualShape
 from runtime.ops.diffusion import CoreNetwork, WholeNetwork
 from runtime.ops.engine_calls import TimeTable, single, time_rows
 from runtime.sampling.brownian import brownian_noise
-from runtime.sampling.control import ControlSettings, share_controls
+from runtime.sampling.control import ControlSettings
 from runtime.sampling.driver import StepProgress, drive
-from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries
+from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries, share_controls
 from runtime.sampling.guidance import Guidance, Network
 from runtime.sampling.inpaint import Denoise, Differential, MaskedDenoise, fit_mask
 from runtime.sampling.model_sampling import ModelSampling, model_sampling

@@ -7,7 +7,7 @@ What those give is added to the U-Net (runtime.ops.controlnet). The rules are Co
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from graphs.errors import RunError
@@ -15,7 +15,6 @@ from graphs.errors import RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime.sampling.entries import Entry
     from runtime.sampling.model_sampling import ModelSampling
 
 Json = Any
@@ -69,23 +68,3 @@ class ControlSettings:
             if strength != 0.0:
                 found.append(Control(int(index), strength, high, low, bool(shared)))
         return tuple(found)
-
-
-def share_controls(positive: Sequence[Entry], negative: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The negative entries, with the controls of those positive ones whose last control is shared.
-
-    Entries with an area neither give nor take. Nothing is shared where a negative entry has controls of its own. The
-    entries without take turns; one that has had its turn is doubled."""
-    givers = [e for e in positive if e.area is None and e.controls and e.controls[-1].shared]
-    takers = [index for index, e in enumerate(negative) if e.area is None]
-    result = list(negative)
-    if not takers or any(negative[index].controls for index in takers):
-        return tuple(result)
-    for turn, giver in enumerate(givers):
-        index = takers[turn % len(takers)]
-        given = replace(result[index], controls=giver.controls)
-        if turn < len(takers):
-            result[index] = given
-        else:
-            result.append(given)
-    return tuple(result)

@@ -183,6 +183,26 @@ def _size(area: Area) -> int:
     return area.height * area.width
 
 
+def share_controls(positive: Sequence[Entry], negative: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The negative entries, with the controls of those positive ones whose last control is shared.
+
+    Entries with an area neither give nor take. Nothing is shared where a negative entry has controls of its own. The
+    entries without take turns; one that has had its turn is doubled."""
+    givers = [e for e in positive if e.area is None and e.controls and e.controls[-1].shared]
+    takers = [index for index, e in enumerate(negative) if e.area is None]
+    result = list(negative)
+    if not takers or any(negative[index].controls for index in takers):
+        return tuple(result)
+    for turn, giver in enumerate(givers):
+        index = takers[turn % len(takers)]
+        given = replace(result[index], controls=giver.controls)
+        if turn < len(takers):
+            result[index] = given
+        else:
+            result.append(given)
+    return tuple(result)
+
+
 def fit_areas(entries: Sequence[Entry], size: tuple[int, int]) -> tuple[Entry, ...]:
     """Areas cut off at the lower and right edges of the latent; one that covers it all is none.
 

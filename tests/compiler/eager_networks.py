@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compiler.checkpoint import Architecture, detect, open_checkpoint
-from compiler.control_file import detect_control
-from compiler.lora import flattened, merged
+from compiler.models.checkpoint import Architecture, detect, open_checkpoint
+from compiler.models.control_file import detect_control
+from compiler.models.lora import flattened, merged
 from compiler.networks import NETWORKS
-from graphs.program import LoraUse, ModelFile, WeightRecipe
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 
 def recipe_of(file: Path, *loras: tuple[Path, float]) -> WeightRecipe:

@@ -13,8 +13,9 @@ from hashlib import blake2b
 from typing import Any
 
 from compiler.passes.fuse_loras import flat_recipe
+from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, Operand, OperandTree, Param, Program, Ref, Step
+from graphs.program import Program, Step
 
 Value = Any
 

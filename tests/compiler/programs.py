@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphs.program import (
-    Literal,
-    LoraUse,
-    ModelFile,
-    NetworkUse,
-    OperandTree,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    Step,
-    WeightRecipe,
-)
+from graphs.operands import Literal, OperandTree, Param, Ref
+from graphs.program import NetworkUse, Parameter, Program, Step
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 Json = Any
 

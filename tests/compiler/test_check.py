@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from compiler.check import check, coerced, types_match
-from compiler.coercion import choose
+from compiler.checking.check import check, coerced, types_match
+from compiler.checking.coercion import choose
+from graphs.definition import Builder, NodeDef
 from graphs.errors import Problem
 from graphs.graph import Graph
-from graphs.node import COMBO, Input, Json, Link, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.node import COMBO, Input, Json, Link, Node, Output
 from graphs.schemas import builtin
 
 

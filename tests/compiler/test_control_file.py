@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compiler.checkpoint import detect, open_checkpoint
-from compiler.control_file import detect_control, require_fit
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding, write_lora
+from compiler.models.checkpoint import detect, open_checkpoint
+from compiler.models.control_file import detect_control, require_fit
 from compiler.networks.controlnet import ControlNetConfig
 from compiler.networks.unet_config import UNetConfig
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding, write_lora
 from graphs.errors import CheckpointError
 
 UNET = narrow_unet()

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from compiler.export import Exported, emit, trace
-from compiler.link import Linker, Target
+from benchmarks.synthetic import write_checkpoint, write_controlnet
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.link import Linker, Target
 from compiler.networks import NETWORKS
 from compiler.networks.controlnet import ControlNet, ControlNetConfig
 from compiler.networks.unet import UNet, UNetControl
 from compiler.networks.unet_config import UNetConfig, residual_sizes
-from compiler.synthetic import write_checkpoint, write_controlnet
 from graphs.plan import Profile
-from graphs.program import ModelFile, NetworkUse, WeightRecipe
+from graphs.program import NetworkUse
+from graphs.values import ModelFile, WeightRecipe
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend
 from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, size_of

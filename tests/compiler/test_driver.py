@@ -16,8 +16,9 @@ from compiler.pipeline import GRAPH_PASSES, PROGRAM_PASSES, optimise_graph, opti
 from graphs.errors import PassError, UsageError
 from graphs.graph import Graph
 from graphs.node import Link, Node
+from graphs.operands import Literal, Param, Ref
 from graphs.ops import OPS
-from graphs.program import Literal, Param, Program, Ref
+from graphs.program import Program
 from graphs.schemas import builtin
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import network, step, text_to_image

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from compiler.check import coerced
-from compiler.explain import explain, to_json, to_mermaid, to_text
-from compiler.graph_picture import to_svg
+from compiler.checking.check import coerced
+from compiler.reporting.explain import explain, to_json, to_mermaid, to_text
+from compiler.reporting.graph_picture import to_svg
 from graphs.examples import example
 from graphs.schemas import builtin
 from graphs.workflow import read_workflow

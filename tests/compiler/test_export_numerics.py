@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compiler.export import emit, trace
-from compiler.lora import merged
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet
+from compiler.exporting.export import emit, trace
+from compiler.linking.weights import materialise
+from compiler.models.lora import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet
-from compiler.weights import materialise
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, TensorSpec, size_of
 from runtime.backends.onnxruntime import OnnxRuntimeBackend

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compiler.link import Linker, Target
-from compiler.synthetic import write_checkpoint
+from benchmarks.synthetic import write_checkpoint
+from compiler.linking.link import Linker, Target
 from graphs.plan import NetworkBinding, Profile
 from graphs.program import NetworkUse
 from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
-from compiler.lower import lower
+from compiler.lowering.lower import lower
+from graphs.definition import Builder, NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
-from graphs.node import Input, Link, Node, NodeDef, Output
+from graphs.node import Input, Link, Node, Output
 from graphs.nodes import NODES
-from graphs.program import Builder, Literal, LoraUse, ModelFile, Param, Program, WeightRecipe
+from graphs.operands import Literal, Param
+from graphs.program import Program
 from graphs.program_json import program_to_json
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 from graphs.workflow import parse_api
 
 CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))

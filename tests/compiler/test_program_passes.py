@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compiler.dump import program_text, recipe_text
 from compiler.options import CompileOptions
 from compiler.passes.dedupe_steps import dedupe_steps
 from compiler.passes.driver import Change, Context, PassFunction
@@ -19,20 +20,10 @@ from compiler.passes.fuse_loras import flat_recipe, fuse_loras
 from compiler.passes.hoist import hoist
 from compiler.passes.prune_steps import prune_steps
 from compiler.passes.verify import verify_program_step
-from compiler.text import program_text, recipe_text
+from graphs.operands import Const, Literal, OperandTree, Param, Ref
 from graphs.ops import OPS
-from graphs.program import (
-    Const,
-    Literal,
-    LoraUse,
-    ModelFile,
-    OperandTree,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    WeightRecipe,
-)
+from graphs.program import Parameter, Program
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
 

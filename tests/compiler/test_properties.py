@@ -12,10 +12,12 @@ from compiler.options import CompileOptions
 from compiler.passes.driver import Context, Pass, run_program_passes
 from compiler.passes.verify import verify_graph_step, verify_program_step
 from compiler.pipeline import GRAPH_PASSES, PROGRAM_PASSES, optimise_graph, optimise_program
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import Input, Link, Node, NodeDef, Output
+from graphs.node import Input, Link, Node, Output
+from graphs.operands import Const, Literal, Operand, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, NetworkUse, Operand, Param, Parameter, Program, Ref, Step
+from graphs.program import NetworkUse, Parameter, Program, Step
 from tests.compiler.interpreter import Machine, digest
 from tests.compiler.programs import SD15, lora
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compiler.cost import Picture, cost, picture_sizes, value_sizes
 from compiler.passes.driver import Context
 from compiler.passes.order import Order
 from compiler.passes.schedule import peak_bytes, schedule
 from compiler.passes.verify import verify_program
-from compiler.sizes import Picture, cost, picture_sizes, value_sizes
+from graphs.operands import Literal, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Literal, Parameter, Program, Ref
+from graphs.program import Parameter, Program
 from tests.compiler.programs import program, step, text_to_image
 
 

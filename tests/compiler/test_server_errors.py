@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compiler.check import check, to_comfyui
+from compiler.checking.check import check, to_comfyui
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.node import Link, Node

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from compiler.export import Exported, emit, trace
-from compiler.link import network_profile
+from benchmarks.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.link import network_profile
+from compiler.linking.weights import materialise
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
-from compiler.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
-from compiler.weights import materialise
 from graphs.plan import Profile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, NetworkModel

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from compiler.export import Exported, emit, trace
-from compiler.weights import materialise
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.weights import materialise
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend

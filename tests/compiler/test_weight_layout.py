@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from compiler.export import Initializer
-from compiler.weight_layout import weight_layout
-from compiler.weights import materialise
+from compiler.exporting.export import Initializer
+from compiler.exporting.weight_layout import weight_layout
+from compiler.linking.weights import materialise
 from runtime.artifacts import StoreArtifacts
 from runtime.mapped import header_fingerprint
 from runtime.store import Store

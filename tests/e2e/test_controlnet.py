@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding
 from compiler.compile import CompileResult, compile_workflow, write
 from compiler.networks.unet_config import UNetConfig
 from compiler.options import CompileOptions
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding
 from graphs.errors import CheckpointError
 from graphs.plan import Profile
 from graphs.workflow import parse_api

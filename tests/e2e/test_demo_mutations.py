@@ -165,7 +165,7 @@ def test_the_order_of_the_embeddings_rows_is_no_mutation(studio: Studio, unbroke
 
 def test_a_lora_that_is_not_merged_draws_no_outlines(studio: Studio, monkeypatch: Patch) -> None:
     """The strength is this test's own, so that no other finds the broken weights in the store."""
-    from compiler import lora
+    from compiler.models import lora
 
     assert fill(drawn(studio, TEXTS[0].text, workflows.outlines())) < 0.2
     monkeypatch.setattr(lora, "_changes", lambda tensors, aliases, part: [])

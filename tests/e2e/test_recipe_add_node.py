@@ -21,7 +21,7 @@ from tests.e2e.commands import REPOSITORY
 RUN = """
 import sys
 from pathlib import Path
-from compiler.lower import lower
+from compiler.lowering.lower import lower
 from graphs.plan import Plan, Profile
 from graphs.plan_json import save_plan
 from graphs.schemas import builtin

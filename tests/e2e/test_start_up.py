@@ -22,7 +22,7 @@ HEAVY = (
     "PIL",
     "rich",
     "yaml",
-    "compiler.check",
+    "compiler.checking.check",
 )
 HELP_SECONDS = 0.4
 

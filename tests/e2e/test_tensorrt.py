@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.synthetic import write_checkpoint
 from compiler.compile import folding_target, target_of
 from compiler.options import CompileOptions
-from compiler.synthetic import write_checkpoint
 from graphs.examples import example
 from graphs.plan import Plan
 from graphs.plan_json import load_plan

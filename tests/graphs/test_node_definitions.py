@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from graphs.node import COMBO, Input, NodeDef
+from graphs.definition import NodeDef
+from graphs.node import COMBO, Input
 from graphs.nodes import NODES
 
 DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"

@@ -15,21 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphs.errors import PlanError
+from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
 from graphs.plan_json import CONSTANTS_FILE, PLAN_FILE, load_plan, plan_from_json, plan_to_json, save_plan
-from graphs.program import (
-    Const,
-    Literal,
-    LoraUse,
-    ModelFile,
-    NetworkUse,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    Step,
-    WeightRecipe,
-)
+from graphs.program import NetworkUse, Parameter, Program, Step
+from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 RECIPE = WeightRecipe(
     WeightRecipe(ModelFile("checkpoints", "sd15.safetensors"), (LoraUse(ModelFile("loras", "a"), 0.5),))

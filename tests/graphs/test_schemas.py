@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
-from graphs.node import NodeDef
 from graphs.schemas import Schemas, builtin
 from tools.make_schemas import facts
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
-from graphs.node import Input, NodeDef
+from graphs.node import Input
 from graphs.reading.widgets import walk
 from graphs.schemas import Schemas, builtin
 from graphs.workflow import parse_ui

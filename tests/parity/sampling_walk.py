@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from compiler.checkpoint import detect, open_checkpoint
+from compiler.models.checkpoint import detect, open_checkpoint
 from compiler.networks import NETWORKS
 from runtime.context import OpContext
 from runtime.ops.sample import make_noise, make_sigmas, sample

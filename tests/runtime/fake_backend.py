@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from compiler.lower import lower
+from compiler.lowering.lower import lower
 from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightRef
 from graphs.plan_json import save_plan
 from graphs.program import Program, Step

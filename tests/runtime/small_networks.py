@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from compiler.onnx_emission.skeleton import Skeleton, WeightSlot
+from compiler.exporting.onnx.skeleton import Skeleton, WeightSlot
 from runtime.backends.backend import NetworkModel, TensorSpec
 
 INPUTS = (TensorSpec("x", "float16", ("batch", 8)),)

@@ -12,8 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.operands import Const, Literal, Operand, Param, Ref
 from graphs.ops import OpSpec
-from graphs.program import Const, Literal, Operand, Param, Program, Ref, Step
+from graphs.program import Program, Step
 from runtime.context import OpContext
 from runtime.executor import Outcome, execute, select
 from runtime.ops import Op

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
-from runtime.sampling.control import Control, ControlInput, ControlSettings, share_controls
-from runtime.sampling.entries import Area, Entry, add_twins, fit_areas, make_entries, weight
+from runtime.sampling.control import Control, ControlInput, ControlSettings
+from runtime.sampling.entries import Area, Entry, add_twins, fit_areas, make_entries, share_controls, weight
 from runtime.sampling.guidance import Guidance
 from tests.runtime.sampling_fixtures import sd15
 

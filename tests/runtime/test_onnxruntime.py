@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compiler.export import Exported, emit, trace
-from compiler.weights import materialise
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.weights import materialise
 from graphs.errors import BuildError, DeviceError, PlanError, RunError
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import WEIGHTS_LOCATION, EngineSpec, NetworkModel, TensorSpec

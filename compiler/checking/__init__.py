@@ -1,0 +1,1 @@
+"""Checks a workflow before anything is compiled: every problem at once, in ComfyUI's words."""

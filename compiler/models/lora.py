@@ -1,0 +1,125 @@
+"""Merges LoRA files into the weights of a part, in float32: W + strength * change, one file after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from compiler.models.checkpoint import Checkpoint, detect, list_some, open_checkpoint
+from compiler.models.file_hash import content_hash
+from compiler.models.lora_kinds import Change, Group, changes_of, role_of
+from compiler.models.lora_names import side_of, text_aliases, unet_aliases
+from compiler.models.model_file import ModelTensors, open_model_file
+from graphs.errors import CheckpointError
+from graphs.values import LoraUse, ModelFile, WeightRecipe
+
+log = logging.getLogger(__name__)
+
+Loader = Callable[[], torch.Tensor]
+FindFile = Callable[[ModelFile], Path]
+
+
+def flattened(recipe: WeightRecipe) -> tuple[ModelFile, tuple[LoraUse, ...]]:
+    """The base file of a chain of recipes and its LoRAs, first merged first."""
+    if isinstance(recipe.base, ModelFile):
+        return recipe.base, recipe.loras
+    base, loras = flattened(recipe.base)
+    return base, loras + recipe.loras
+
+
+def recipe_hash(recipe: WeightRecipe, find: FindFile) -> tuple[tuple[str, str], ...]:
+    """(file, sha256) of the base and (file@strength, sha256) of each LoRA: all that the merged weights hang on."""
+    base, loras = flattened(recipe)
+    rows = [(f"{base.kind}/{base.name}", content_hash(find(base)))]
+    rows += [(f"{u.file.kind}/{u.file.name}@{u.strength!r}", content_hash(find(u.file))) for u in loras]
+    return tuple(rows)
+
+
+def merged(recipe: WeightRecipe, part: str, find: FindFile) -> Mapping[str, Loader]:
+    """The tensors of a part with every LoRA merged, as loaders by key. Untouched tensors keep their stored dtype,
+    merged ones are float32.
+
+    Modules of a LoRA that fit none of the part are listed in a warning, as ComfyUI does; what is of the other part is
+    passed over. Raises CheckpointError where a LoRA does not fit the checkpoint, or is of a kind that is not merged.
+    """
+    base, loras = flattened(recipe)
+    checkpoint = open_checkpoint(find(base))
+    loaders: dict[str, Loader] = {key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}
+    active = [use for use in loras if use.strength != 0.0]
+    if not active:
+        return loaders
+    aliases = _aliases(checkpoint, part)
+    merges: dict[str, list[_Merge]] = {}
+    for use in active:
+        tensors = open_model_file(find(use.file))
+        for key, group, change in _changes(tensors, aliases, part):
+            if key not in loaders:
+                raise CheckpointError(
+                    "a LoRA changes a tensor that the checkpoint lacks", where=f"{tensors.path}: {group.name}",
+                    expected=f"'{key}' in {checkpoint.path}", hint="use a LoRA trained for this architecture",
+                )  # fmt: skip
+            merges.setdefault(key, []).append(_Merge(use.strength, group, change))
+    return {key: _merger(loader, merges[key], key) if key in merges else loader for key, loader in loaders.items()}
+
+
+@dataclass(frozen=True)
+class _Merge:
+    strength: float
+    group: Group
+    change: Change
+
+
+def _reader(checkpoint: Checkpoint, part: str, key: str) -> Loader:
+    return lambda: checkpoint.tensor(part, key)
+
+
+def _merger(read: Loader, merges: Sequence[_Merge], key: str) -> Loader:
+    def merge() -> torch.Tensor:
+        weight = read().to(torch.float32)
+        for use in merges:
+            try:
+                weight = weight + use.strength * use.change(use.group, weight)
+            except RuntimeError as error:  # torch: the shapes do not go together
+                shapes = {role: list(use.group.tensors[name].shape) for role, name in use.group.keys.items()}
+                raise CheckpointError(
+                    "a LoRA does not fit the checkpoint", where=f"{use.group.tensors.path}: {use.group.name}",
+                    expected=f"tensors that make up {list(weight.shape)} for {key}",
+                    got=f"{shapes} ({str(error).splitlines()[0]})", hint="use a LoRA trained for this architecture",
+                ) from None  # fmt: skip
+        return weight
+
+    return merge
+
+
+def _aliases(checkpoint: Checkpoint, part: str) -> dict[str, str]:
+    modules = {key.removesuffix(".weight") for key in checkpoint.part(part) if key.endswith(".weight")}
+    architecture = detect(checkpoint)
+    if part == "unet" and architecture.unet is not None:
+        return unet_aliases(modules, architecture.unet)
+    return text_aliases(modules) if part == "clip" else {}
+
+
+def _changes(tensors: ModelTensors, aliases: Mapping[str, str], part: str) -> list[tuple[str, Group, Change]]:
+    """(key of the part, the module's tensors, what they change) for all modules of a file that fit the part."""
+    groups: dict[str, dict[str, str]] = {}
+    strange: list[str] = []
+    for key in tensors:
+        found = role_of(key)
+        if found is None or (found[0] not in aliases and side_of(found[0]) == part):
+            strange.append(key)
+        elif found[0] in aliases:
+            groups.setdefault(found[0], {})[found[1]] = key
+    if strange:
+        log.warning(
+            "%s: %d of %d tensors fit no module of the %s and are left out: %s",
+            tensors.path, len(strange), len(tensors), part, list_some(strange),
+        )  # fmt: skip
+    changes: list[tuple[str, Group, Change]] = []
+    for name, keys in groups.items():
+        group = Group(tensors, name, keys)
+        changes += [(f"{aliases[name]}.{kind}", group, change) for kind, change in changes_of(group).items()]
+    return changes
