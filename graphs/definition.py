@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from graphs.node import Input, Node, Output
 from graphs.operands import Operand, OperandTree, Ref
-from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, WeightRecipe
+from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, Weights
 
 Json = Any
 
@@ -40,7 +40,7 @@ class Builder(Protocol):
     def operand(self, name: str) -> Operand:
         """The input as a run-time operand (LATENT, IMAGE, MASK, or a widget)."""
 
-    def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
+    def network(self, kind: str, weights: Weights, **options: Json) -> str:
         """Registers a network use and returns its id; equal uses share one id."""
 
     def emit(

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from graphs.operands import Operand, OperandTree, Param, Ref
-from graphs.values import WeightRecipe
+from graphs.values import Weights
 
 Json = Any
 
@@ -41,7 +41,7 @@ class NetworkUse:
 
     id: str
     kind: str
-    weights: WeightRecipe
+    weights: Weights
     options: Mapping[str, Json] = field(default_factory=dict)
 
 

@@ -20,23 +20,46 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraUse:
-    """One LoRA merged at a strength. side is "model" or "clip"."""
+class Lora:
+    """The weights of `of` with one LoRA on top. Order matters: DoRA, GLoRA and OFT depend on the weights they find."""
 
+    of: Weights
     file: ModelFile
     strength: float
 
 
-@dataclass(frozen=True)
-class WeightRecipe:
-    """Where the weights of a network come from: a base file, or another recipe with one LoRA on top.
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Two models in one: a tensor of `a` times of_a plus the same tensor of `b` times of_b.
 
-    Loaders nest recipes one LoRA at a time; the fuse pass flattens the chain into one recipe with `loras` in
-    order, so that the merge is computed in one go and equal recipes compare equal.
+    shares: (prefix of the tensor's name inside its part, of_a, of_b); the longest prefix that fits a tensor decides,
+    "" is for the rest. A tensor without a share stays that of `a`.
     """
 
-    base: ModelFile | WeightRecipe
-    loras: tuple[LoraUse, ...] = ()
+    a: Weights
+    b: Weights
+    shares: tuple[tuple[str, float, float], ...]
+
+
+Weights = ModelFile | Lora | Merge  # where the weights of a network come from: a tree whose leaves are files
+
+
+def base_file(weights: Weights) -> ModelFile:
+    """The file whose architecture the weights have: that of the first leaf."""
+    while not isinstance(weights, ModelFile):
+        weights = weights.of if isinstance(weights, Lora) else weights.a
+    return weights
+
+
+def files(weights: Weights) -> tuple[ModelFile, ...]:
+    """Every file of the tree, the base file first."""
+    match weights:
+        case ModelFile():
+            return (weights,)
+        case Lora(of, file, _):
+            return (*files(of), file)
+        case Merge(a, b, _):
+            return (*files(a), *files(b))
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,7 @@ class ModelValue:
     differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
     """
 
-    weights: WeightRecipe
+    weights: Weights
     prediction: str | None = None
     differential: Operand | None = None
 
@@ -55,20 +78,20 @@ class ModelValue:
 class ClipValue:
     """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
 
-    weights: WeightRecipe
+    weights: Weights
     stop_layer: int | None = None
 
 
 @dataclass(frozen=True)
 class VaeValue:
-    weights: WeightRecipe
+    weights: Weights
 
 
 @dataclass(frozen=True)
 class ControlNetValue:
     """CONTROL_NET. averaged: each residual is replaced by its mean over the picture (the "shuffle" ControlNet)."""
 
-    weights: WeightRecipe
+    weights: Weights
     averaged: bool = False
 
 

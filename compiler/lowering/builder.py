@@ -14,7 +14,7 @@ from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.parameters import converted, parameter_type
 from graphs.program import NetworkUse, Parameter, Program, Step
-from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, WeightRecipe
+from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, Weights
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class ProgramBuilder:
         self.parameters: dict[str, Parameter] = {}
         self.fixed: dict[str, Json] = {}  # parameters that some lower() needed at compile time
         self.networks: dict[str, NetworkUse] = {}
-        self._network_ids: dict[tuple[str, WeightRecipe, str], str] = {}
+        self._network_ids: dict[tuple[str, Weights, str], str] = {}
         self._steps: list[Step] = []
         self._names: set[str] = set()
 
@@ -47,7 +47,7 @@ class ProgramBuilder:
         self._names.add(candidate)
         return candidate
 
-    def network(self, kind: str, weights: WeightRecipe, options: Mapping[str, Json]) -> str:
+    def network(self, kind: str, weights: Weights, options: Mapping[str, Json]) -> str:
         key = (kind, weights, json.dumps(options, sort_keys=True))
         if key not in self._network_ids:
             name, n = NETWORK_NAMES.get(kind, kind), sum(1 for use in self.networks.values() if use.kind == kind)
@@ -138,7 +138,7 @@ class NodeBuilder(Builder):
             return value
         raise self._mismatch(name, value)
 
-    def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
+    def network(self, kind: str, weights: Weights, **options: Json) -> str:
         return self._program.network(kind, weights, options)
 
     def emit(
