@@ -43,12 +43,16 @@ class Builder(Protocol):
     def network(self, kind: str, weights: Weights, **options: Json) -> str:
         """Registers a network use and returns its id; equal uses share one id."""
 
+    def model_use(self, model: ModelValue) -> str:
+        """Registers a model whose facts a step needs and returns its id; equal ones share one id."""
+
     def emit(
         self,
         op: str,
         inputs: Mapping[str, OperandTree] | None = None,
         attrs: Mapping[str, Json] | None = None,
         networks: Mapping[str, str] | None = None,
+        model: str | None = None,
     ) -> tuple[Ref, ...]:
         """Appends a step and returns a Ref per output of the op."""
 
