@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from graphs.node import Input, Node, Output
 from graphs.operands import Operand, OperandTree, Ref
-from graphs.values import CompileValue, Value, WeightRecipe
+from graphs.values import CompileValue, ModelValue, Value, WeightRecipe
 
 Json = Any
 T = TypeVar("T", bound=CompileValue)
@@ -39,12 +39,16 @@ class Builder(Protocol):
     def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
         """Registers a network use and returns its id; equal uses share one id."""
 
+    def model_use(self, model: ModelValue) -> str:
+        """Registers a model whose facts a step needs and returns its id; equal ones share one id."""
+
     def emit(
         self,
         op: str,
         inputs: Mapping[str, OperandTree] | None = None,
         attrs: Mapping[str, Json] | None = None,
         networks: Mapping[str, str] | None = None,
+        model: str | None = None,
     ) -> tuple[Ref, ...]:
         """Appends a step and returns a Ref per output of the op."""
 

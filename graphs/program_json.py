@@ -9,7 +9,7 @@ from typing import Any
 
 from graphs.json_reading import Record, anything, listed, mapped, number, optional, text, wrong
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
-from graphs.program import NetworkUse, Parameter, Program, Step
+from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
 from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 Json = Any
@@ -19,6 +19,7 @@ def program_to_json(program: Program) -> dict[str, Json]:
     return {
         "parameters": {name: _parameter_to_json(p) for name, p in program.parameters.items()},
         "networks": {name: _network_to_json(use) for name, use in program.networks.items()},
+        "models": {name: _model_to_json(use) for name, use in program.models.items()},
         "steps": [_step_to_json(step) for step in program.steps],
     }
 
@@ -29,6 +30,7 @@ def program_from_json(value: Json, where: str) -> Program:
     program = Program(
         parameters=record.field("parameters", _parameters),
         networks=record.field("networks", _networks),
+        models=record.field("models", _models),
         steps=record.field("steps", listed(_step)),
     )
     record.close()
@@ -45,6 +47,10 @@ def _parameter_to_json(p: Parameter) -> Json:
 
 def _network_to_json(use: NetworkUse) -> Json:
     return {"kind": use.kind, "weights": _recipe_to_json(use.weights), "options": dict(use.options)}
+
+
+def _model_to_json(use: ModelUse) -> Json:
+    return {"weights": _recipe_to_json(use.weights), "overrides": dict(use.overrides), "facts": dict(use.facts)}
 
 
 def _recipe_to_json(recipe: WeightRecipe) -> Json:
@@ -67,6 +73,7 @@ def _step_to_json(step: Step) -> Json:
         "attrs": dict(step.attrs),
         "outputs": list(step.outputs),
         "networks": dict(step.networks),
+        "model": step.model,
         "nodes": list(step.nodes),
         "frees": list(step.frees),
         "folded": dict(step.folded),
@@ -127,6 +134,22 @@ def _network(name: str, value: Json, where: str) -> NetworkUse:
     return use
 
 
+def _models(value: Json, where: str) -> dict[str, ModelUse]:
+    return {name: _model(name, item, f"{where}.{name}") for name, item in mapped(anything)(value, where).items()}
+
+
+def _model(name: str, value: Json, where: str) -> ModelUse:
+    record = Record(value, where)
+    use = ModelUse(
+        id=name,
+        weights=record.field("weights", _recipe),
+        overrides=record.field("overrides", mapped(anything)),
+        facts=record.field("facts", mapped(anything)),
+    )
+    record.close()
+    return use
+
+
 def _recipe(value: Json, where: str) -> WeightRecipe:
     record = Record(value, where)
     recipe = WeightRecipe(base=record.field("base", _base), loras=record.field("loras", listed(_lora)))
@@ -161,6 +184,7 @@ def _step(value: Json, where: str) -> Step:
         attrs=record.field("attrs", mapped(anything)),
         outputs=record.field("outputs", listed(text)),
         networks=record.field("networks", mapped(text)),
+        model=record.field("model", optional(text)),
         nodes=record.field("nodes", listed(text)),
         frees=record.field("frees", listed(text)),
         folded=record.field("folded", mapped(text)),

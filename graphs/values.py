@@ -51,14 +51,15 @@ class CompileValue(Protocol):
 
 @dataclass(frozen=True)
 class ModelValue:
-    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint.
+    """MODEL: the diffusion network with everything patched onto it.
 
+    overrides: facts that patch nodes set (see graphs.program.ModelUse); the others are read from the file.
     differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
     """
 
     socket: ClassVar[str] = "MODEL"
     weights: WeightRecipe
-    prediction: str | None = None
+    overrides: Mapping[str, Json] = field(default_factory=dict)
     differential: Operand | None = None
 
 

@@ -1,9 +1,8 @@
-"""Settings of all tests."""
+"""For all tests: property tests have no deadline of their own, for how long an example takes is the machine's load."""
 
 from __future__ import annotations
 
 from hypothesis import settings
 
-# An example's time says more about the machine's load than about the code; pytest-timeout ends what hangs.
 settings.register_profile("comfyc", deadline=None)
 settings.load_profile("comfyc")

@@ -13,8 +13,8 @@ from graphs.node import Input, Json, Link, Node
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.parameters import converted, parameter_type
-from graphs.program import NetworkUse, Parameter, Program, Step
-from graphs.values import CompileValue, Value, WeightRecipe
+from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
+from graphs.values import CompileValue, ModelValue, Value, WeightRecipe
 
 T = TypeVar("T", bound=CompileValue)
 
@@ -34,7 +34,9 @@ class ProgramBuilder:
         self.parameters: dict[str, Parameter] = {}
         self.fixed: dict[str, Json] = {}  # parameters that some lower() needed at compile time
         self.networks: dict[str, NetworkUse] = {}
+        self.models: dict[str, ModelUse] = {}
         self._network_ids: dict[tuple[str, WeightRecipe, str], str] = {}
+        self._model_ids: dict[tuple[WeightRecipe, str], str] = {}
         self._steps: list[Step] = []
         self._names: set[str] = set()
 
@@ -56,6 +58,14 @@ class ProgramBuilder:
             self.networks[network_id] = NetworkUse(network_id, kind, weights, dict(options))
         return self._network_ids[key]
 
+    def model(self, weights: WeightRecipe, overrides: Mapping[str, Json]) -> str:
+        key = (weights, json.dumps(dict(overrides), sort_keys=True))
+        if key not in self._model_ids:
+            model_id = f"model.{len(self.models) + 1}" if self.models else "model"
+            self._model_ids[key] = model_id
+            self.models[model_id] = ModelUse(model_id, weights, dict(overrides))
+        return self._model_ids[key]
+
     def append(self, step: Step) -> None:
         self._steps.append(step)
 
@@ -64,7 +74,7 @@ class ProgramBuilder:
         steps = tuple(replace(s, inputs={k: self._fix(v) for k, v in s.inputs.items()}) for s in self._steps)
         used = {name for step in steps for name in step.params()}
         parameters = {name: p for name, p in self.parameters.items() if name in used}
-        return Program(steps, parameters, self.networks)
+        return Program(steps, parameters, self.networks, self.models)
 
     def _fix(self, tree: OperandTree) -> OperandTree:
         if isinstance(tree, tuple):
@@ -136,12 +146,16 @@ class NodeBuilder(Builder):
     def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
         return self._program.network(kind, weights, options)
 
+    def model_use(self, model: ModelValue) -> str:
+        return self._program.model(model.weights, model.overrides)
+
     def emit(
         self,
         op: str,
         inputs: Mapping[str, OperandTree] | None = None,
         attrs: Mapping[str, Json] | None = None,
         networks: Mapping[str, str] | None = None,
+        model: str | None = None,
     ) -> tuple[Ref, ...]:
         spec, inputs, networks = OPS[op], dict(inputs or {}), dict(networks or {})
         wrong = (set(spec.inputs) - set(inputs)) | (set(inputs) - set(spec.inputs) - set(spec.optional))
@@ -158,6 +172,7 @@ class NodeBuilder(Builder):
                 outputs=tuple(ref.name for ref in refs),
                 networks=networks,
                 nodes=(self._node.id,),
+                model=model,
             )
         )
         return refs

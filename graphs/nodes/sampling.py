@@ -34,10 +34,12 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
     positive, negative = b.take("positive", Conditioning), b.take("negative", Conditioning)
     control = control_parts(b, positive=positive, negative=negative)
     network = b.network("unet_control" if control.networks else "unet", model.weights)
+    use = b.model_use(model)
     latent, sampler_name = b.operand("latent_image"), b.operand("sampler_name")
     (table,) = b.emit(
         "make_sigmas",
         {"steps": b.operand("steps"), "scheduler": b.operand("scheduler"), "sampler_name": sampler_name, **sigmas},
+        model=use,
     )
     (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise})
     (sampled,) = b.emit(
@@ -56,6 +58,7 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
         },
         attrs={**_entry_options(control, positive=positive, negative=negative), **control.attrs},
         networks={"unet": network, **control.networks},
+        model=use,
     )
     b.output(0, sampled)
 

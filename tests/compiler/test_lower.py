@@ -30,7 +30,7 @@ CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
 def readable(program: Program) -> dict[str, Any]:
     """The program as JSON, less what is the same everywhere: empty fields of steps, and options of parameters."""
     document = program_to_json(program)
-    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [])} for step in document["steps"]]
+    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [], None)} for step in document["steps"]]
     for parameter in document["parameters"].values():
         options = parameter.pop("options")
         parameter["choices"] = None if options is None else len(options)

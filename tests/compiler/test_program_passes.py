@@ -22,7 +22,7 @@ from compiler.passes.prune_steps import prune_steps
 from compiler.passes.verify import verify_program_step
 from graphs.operands import Const, Literal, OperandTree, Param, Ref
 from graphs.ops import OPS
-from graphs.program import Parameter, Program
+from graphs.program import ModelUse, Parameter, Program
 from graphs.values import LoraUse, ModelFile, WeightRecipe
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
@@ -423,3 +423,25 @@ def test_a_value_that_is_none_becomes_null() -> None:
 def test_nothing_is_folded_without_a_folder() -> None:
     before = text_to_image()
     assert applied(fold, before)[0] is before
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_models_with_the_same_facts_share_a_schedule_and_unnamed_ones_go() -> None:
+    """Two LoRA mixes of one file: the schedule is one, the networks stay apart."""
+
+    def made(facts: dict[str, Json]) -> Program:
+        steps = sampling("3", "6.embedding", "7.embedding", "5.latent")
+        first, second = (replace(steps[0], id=f"{n}.make_sigmas", outputs=(f"{n}.sigmas",), model=n) for n in "ab")
+        saved = (Ref("a.sigmas"), Ref("b.sigmas"))
+        out = step("save_latent", {"latent": saved, "filename_prefix": Literal("x")}, "1.files")
+        models = {n: ModelUse(n, lora(SD15, n, 1.0), facts=facts) for n in "abc"}
+        return replace(program([first, second, out], n3__steps=20), models=models)
+
+    after, changes = applied(dedupe_steps, made({"prediction": "eps"}))
+    assert changes == ["b.make_sigmas: the same as a.make_sigmas"]
+    after, changes = applied(prune_steps, after)
+    assert changes == ["b: no step needs this model", "c: no step needs this model"]
+    assert set(after.models) == {"a"}
+    assert applied(dedupe_steps, before := made({}))[0] is before  # files that were not opened may differ

@@ -25,7 +25,7 @@ def samplers_ui(count: int) -> dict[str, Any]:
 
 def seconds(file: dict[str, Any], expected: int) -> float:
     data = json.dumps(file).encode()
-    began = time.process_time()  # of this process: other work on the machine does not count
+    began = time.process_time()
     assert len(read_workflow(data)) == expected
     return time.process_time() - began
 
