@@ -1,10 +1,14 @@
-"""Compile-time values: frozen descriptions built up by loader and patch nodes. No loader exists at run time."""
+"""Compile-time values: frozen descriptions built up by loader and patch nodes. No loader exists at run time.
+
+An open set: any frozen dataclass with a `socket`, the type that its links have in a workflow. A lower() takes one with
+b.take(name, KIND) and gives one with b.output(slot, value).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from graphs.operands import Operand
 
@@ -62,6 +66,12 @@ def files(weights: Weights) -> tuple[ModelFile, ...]:
             return (*files(a), *files(b))
 
 
+class CompileValue(Protocol):
+    """A value that exists only while compiling. socket: "MODEL", "CLIP", ..."""
+
+    socket: ClassVar[str]
+
+
 @dataclass(frozen=True)
 class ModelValue:
     """MODEL: the diffusion network with everything patched onto it.
@@ -70,6 +80,7 @@ class ModelValue:
     differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
     """
 
+    socket: ClassVar[str] = "MODEL"
     weights: Weights
     overrides: Mapping[str, Json] = field(default_factory=dict)
     differential: Operand | None = None
@@ -79,12 +90,14 @@ class ModelValue:
 class ClipValue:
     """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
 
+    socket: ClassVar[str] = "CLIP"
     weights: Weights
     stop_layer: int | None = None
 
 
 @dataclass(frozen=True)
 class VaeValue:
+    socket: ClassVar[str] = "VAE"
     weights: Weights
 
 
@@ -92,6 +105,7 @@ class VaeValue:
 class ControlNetValue:
     """CONTROL_NET. averaged: each residual is replaced by its mean over the picture (the "shuffle" ControlNet)."""
 
+    socket: ClassVar[str] = "CONTROL_NET"
     weights: Weights
     averaged: bool = False
 
@@ -131,8 +145,12 @@ class CondEntry:
 class Conditioning:
     """CONDITIONING: a compile-time list of entries whose tensors exist at run time."""
 
+    socket: ClassVar[str] = "CONDITIONING"
     entries: tuple[CondEntry, ...]
 
 
-CompileValue = ModelValue | ClipValue | VaeValue | ControlNetValue | Conditioning
 Value = CompileValue | Operand
+
+# Types of links that only such values have: a node that makes nothing else is gone in the plan. CONDITIONING is not
+# among them: its tensors are made at run time.
+COMPILE_TIME_TYPES = frozenset(kind.socket for kind in (ModelValue, ClipValue, VaeValue, ControlNetValue))

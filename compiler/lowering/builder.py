@@ -14,9 +14,9 @@ from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.parameters import converted, parameter_type
 from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
-from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, Weights
+from graphs.values import CompileValue, ModelValue, Value, Weights
 
-T = TypeVar("T")
+T = TypeVar("T", bound=CompileValue)
 
 # How networks are called in the plan, where that differs from their kind.
 NETWORK_NAMES = {"clip_text": "clip"}
@@ -97,6 +97,10 @@ class NodeBuilder(Builder):
     def node(self) -> Node:
         return self._node
 
+    @property
+    def definition(self) -> NodeDef:
+        return self._definition
+
     def has(self, name: str) -> bool:
         return name in self._node.inputs
 
@@ -127,20 +131,11 @@ class NodeBuilder(Builder):
             hint="unlink it and type the value in",
         )
 
-    def model(self, name: str = "model") -> ModelValue:
-        return self._typed(name, ModelValue)
-
-    def clip(self, name: str = "clip") -> ClipValue:
-        return self._typed(name, ClipValue)
-
-    def vae(self, name: str = "vae") -> VaeValue:
-        return self._typed(name, VaeValue)
-
-    def control_net(self, name: str = "control_net") -> ControlNetValue:
-        return self._typed(name, ControlNetValue)
-
-    def conditioning(self, name: str) -> Conditioning:
-        return self._typed(name, Conditioning)
+    def take(self, name: str, kind: type[T]) -> T:
+        value = self.value(name)
+        if isinstance(value, kind):
+            return value
+        raise self._mismatch(name, value)
 
     def operand(self, name: str) -> Operand:
         value = self.value(name)
@@ -210,8 +205,9 @@ class NodeBuilder(Builder):
                 what = "the value is of the wrong type"
                 error = self._problem("invalid_input_type", what, name, expected=schema.type, got=repr(given))
                 raise error from None
+            options = schema.options if schema.folder is None else None  # of a folder: its files, known at run time
             self._program.parameters[full_name] = Parameter(
-                full_name, parameter_type(schema), default, schema.min, schema.max, schema.options
+                full_name, parameter_type(schema), default, schema.min, schema.max, options
             )
         return Param(full_name)
 
@@ -231,27 +227,18 @@ class NodeBuilder(Builder):
             options=options,
         )
 
-    def _typed(self, name: str, kind: type[T]) -> T:
-        value = self.value(name)
-        if isinstance(value, kind):
-            return value
-        raise self._mismatch(name, value)
-
     def _mismatch(self, name: str, value: Value) -> WorkflowError:
         expected = self._schema(name).type
-        got = {
-            "ModelValue": "MODEL",
-            "ClipValue": "CLIP",
-            "VaeValue": "VAE",
-            "ControlNetValue": "CONTROL_NET",
-            "Conditioning": "CONDITIONING",
-        }
+        if isinstance(value, Ref | Param | Const | Literal):
+            got = "a value that exists only while running"
+        else:
+            got = value.socket
         return self._problem(
             "return_type_mismatch",
             "the linked output is of another type",
             name,
             expected=expected,
-            got=got.get(type(value).__name__, "a value that exists only while running"),
+            got=got,
             hint=f"link an output of type {expected}",
         )
 
