@@ -1,7 +1,7 @@
 """A checkpoint: its parts, their architecture, and an account of every key.
 
-All renaming of checkpoint keys is in LAYOUTS, and for ControlNets of diffusers in control_names; inside a part a key has
-the name of the original layout.
+All renaming of checkpoint keys is in LAYOUTS, and for ControlNets of diffusers in control_names; inside a part a key
+has the name of the original layout.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
@@ -25,7 +26,10 @@ RECIPE = WeightRecipe(
     WeightRecipe(ModelFile("checkpoints", "sd15.safetensors"), (LoraUse(ModelFile("loras", "a"), 0.5),))
 )
 BINDING = NetworkBinding(
-    EngineRef("engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320}, {"x": ("float32", ("batch", 4))}),
+    EngineRef(
+        "engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320},
+        {"x": ("float32", (Dim("batch"), Dim("height", 8), 4))},
+    ),
     WeightRef("weights-1", "bb", 4, (("checkpoints/sd15.safetensors", "cc"),)),
 )
 PROGRAM = Program(
