@@ -1,8 +1,8 @@
 """CLIP's text encoders in the key layout of transformers, as Stable Diffusion 1 checkpoints carry the one of theirs.
 
-Keys without "cond_stage_model.transformer."; files in the layout of open_clip are renamed to it (compiler.models.parts).
-Source: Radford et al., Learning Transferable Visual Models From Natural
-Language Supervision (2021); the key layout and shapes of the published checkpoints.
+Keys without "cond_stage_model.transformer."; compiler.models.open_clip_names renames the layout of open_clip to it.
+Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision (2021); the key layout and
+shapes of the published checkpoints.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ from compiler.linking.weights import materialise
 from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
+from graphs.dims import size_of
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec, size_of
+from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
@@ -70,7 +71,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     @functools.cache
     def subject(kind: str) -> Subject:
         module = load_network(kind, recipe_of(file(kind)))
-        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)), {})
+        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)).parts, {})
         inputs, outputs = NETWORKS[kind].inputs(config), NETWORKS[kind].outputs(config)
         return Subject(kind, module, trace(module, inputs), inputs, outputs)
 

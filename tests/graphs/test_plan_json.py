@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
@@ -23,7 +24,10 @@ from graphs.values import Lora, Merge, ModelFile
 
 RECIPE = Lora(ModelFile("checkpoints", "sd15.safetensors"), ModelFile("loras", "a"), 0.5)
 BINDING = NetworkBinding(
-    EngineRef("engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320}, {"x": ("float32", ("batch", 4))}),
+    EngineRef(
+        "engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320},
+        {"x": ("float32", (Dim("batch"), Dim("height", 8), 4))},
+    ),
     WeightRef("weights-1", "bb", 4, (("checkpoints/sd15.safetensors", "cc"),)),
 )
 PROGRAM = Program(
@@ -37,7 +41,7 @@ PROGRAM = Program(
         "6.text": Parameter("6.text", "STRING", "fox"),
         "3.cfg": Parameter("3.cfg", "FLOAT", 8, 0.0, 100, (1,)),
     },
-    networks={"clip": NetworkUse("clip", "clip_text", RECIPE, {"stop_layer": -2})},
+    networks={"clip": NetworkUse("clip", "clip_l", RECIPE, {"stop_layer": -2})},
 )  # fmt: skip
 PLAN = Plan(
     PROGRAM, {"clip": BINDING}, Profile(batch=(1, 2)), "null", "cpu", "comfyui-0.8",

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from compiler.models.checkpoint import detect, open_checkpoint
+from compiler.models.architecture import detect
+from compiler.models.checkpoint import open_checkpoint
 from compiler.networks import NETWORKS
 from runtime.context import OpContext
 from runtime.ops.sample import make_noise, make_sigmas, sample
@@ -24,7 +25,8 @@ from runtime.ops.text import encode_text
 from runtime.values import Latent
 from tests.runtime.sampling_fixtures import SD15
 
-KINDS = {"unet": "unet", "clip": "clip_text", "vae_encoder": "vae_encoder"}
+SD15_TEXT = {"encoders": [{"name": "clip_l", "width": 768, "padding": 49407}], "pooled": "clip_l"}
+KINDS = {"unet": "unet", "clip_l": "clip_l", "vae_encoder": "vae_encoder"}
 
 
 class TorchModule:
@@ -33,7 +35,7 @@ class TorchModule:
     def __init__(self, kind: str, checkpoint: Path) -> None:
         definition = NETWORKS[kind]
         opened = open_checkpoint(checkpoint)
-        config = definition.configure(detect(opened), {})
+        config = definition.configure(detect(opened).parts, {})
         with torch.device("meta"):
             self._net: nn.Module = definition.module(config)
         state = {name: opened.tensor(definition.part, name).float() for name in self._net.state_dict()}
@@ -93,7 +95,7 @@ class Walk:
     def _context(self, **attrs: Any) -> OpContext:
         here = Path()
         return OpContext(
-            attrs={"clip": {"tokenizer": "sd1", "width": 768}, "guidance": self.guidance, **attrs},
+            attrs={"text": SD15_TEXT, "guidance": self.guidance, **attrs},
             module=self.engines,
             device=torch.device("cpu"),
             compat=self.compat,
