@@ -131,8 +131,8 @@ def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tu
 
     Raises WorkflowError; ModelMissingError where only model files are missing.
     """
-    listing = {kind: folders.list(kind) for kind in folders.kinds}
-    problems = (*graph.warnings, *check(graph, schemas, listing))
+    models = replace(folders, input_dir=None).files  # pictures are parameters of a run, and need not be here
+    problems = (*graph.warnings, *check(graph, schemas, models))
     errors = tuple(p for p in problems if p.severity == "error")
     if errors and all(is_missing_model(p, schemas) for p in errors):
         raise missing_models_error(errors)

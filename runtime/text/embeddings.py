@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from graphs.errors import CheckpointError
+from runtime.model_kinds import EMBEDDING_SUFFIXES
 
-SUFFIXES = (".safetensors", ".pt", ".bin")
 MAX_FILE_BYTES = 256 * 2**20  # the largest published ones hold some hundred vectors: well below a megabyte
 
 
@@ -22,11 +22,11 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     embeddings: name relative to the folder -> path; the names may lack the suffix.
     """
     name = name.replace("\\", "/")
-    for candidate in (name, *(name + suffix for suffix in SUFFIXES)):
+    for candidate in (name, *(name + suffix for suffix in EMBEDDING_SUFFIXES)):
         if candidate in embeddings:
             return Path(embeddings[candidate])
     stem, dot, suffix = name.rpartition(".")
-    if dot + suffix in SUFFIXES and stem in embeddings:
+    if dot + suffix in EMBEDDING_SUFFIXES and stem in embeddings:
         path = Path(embeddings[stem]).with_suffix(dot + suffix)
         return path if path.is_file() else None
     return None

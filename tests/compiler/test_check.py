@@ -246,9 +246,9 @@ def test_ten_thousand_broken_nodes_are_quick_and_all_listed() -> None:
     nodes = [Node(str(i), "Sample", {"steps": "many", "latent": Link(str(i - 1), 0)}) for i in range(1, 10_000)]
     saves = [Node(f"s{i}", "Save", {"image": Link(str(i), 0)}) for i in range(1, 10_000, 100)]
     graph = Graph([Node("0", "Empty", {"width": 64}), *nodes, *saves])
-    started = time.perf_counter()
+    started = time.process_time()
     problems = check(graph, SCHEMAS, FILES)
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
     assert sum(p.type == "invalid_input_type" for p in problems) == 9_901
     first = next(p for p in problems if p.type == "invalid_input_type")
     assert len(first.dependent_outputs) == 100

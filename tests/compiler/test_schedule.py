@@ -128,9 +128,9 @@ def wide(count: int) -> Program:
 @pytest.mark.parametrize("count", [30, 1000])
 def test_large_programs_are_ordered_greedily_and_fast(count: int) -> None:
     before = wide(count)
-    started = time.perf_counter()
+    started = time.process_time()
     result = schedule(before, Context())
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
     assert peak_bytes(result.value, Context()) < peak_bytes(before, Context()) / 3
     assert schedule(result.value, Context()).changes == ()
     previews = [s.id for s in result.value.steps if s.op == "preview_image"]
