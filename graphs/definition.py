@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from graphs.node import Input, Node, Output
 from graphs.operands import Operand, OperandTree, Ref
-from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, WeightRecipe
+from graphs.values import CompileValue, ModelValue, Value, Weights
 
 Json = Any
+T = TypeVar("T", bound=CompileValue)
 
 
 class Builder(Protocol):
-    """What a lower() function may do. Implemented by compiler.lowering.lower."""
+    """What a lower() function may do. Implemented by compiler.lowering.builder."""
 
     def value(self, name: str) -> Value:
         """The lowered value of a linked input; for a widget the Param operand (made on first use)."""
@@ -27,21 +28,19 @@ class Builder(Protocol):
 
         A parameter that is read this way is not a parameter of the plan."""
 
-    def model(self, name: str = "model") -> ModelValue: ...
+    def take(self, name: str, kind: type[T]) -> T:
+        """The compile-time value that is linked to an input, e.g. take("model", ModelValue).
 
-    def clip(self, name: str = "clip") -> ClipValue: ...
-
-    def vae(self, name: str = "vae") -> VaeValue: ...
-
-    def control_net(self, name: str = "control_net") -> ControlNetValue: ...
-
-    def conditioning(self, name: str) -> Conditioning: ...
+        Raises WorkflowError where a value of another type is linked."""
 
     def operand(self, name: str) -> Operand:
         """The input as a run-time operand (LATENT, IMAGE, MASK, or a widget)."""
 
-    def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
+    def network(self, kind: str, weights: Weights, **options: Json) -> str:
         """Registers a network use and returns its id; equal uses share one id."""
+
+    def model_use(self, model: ModelValue) -> str:
+        """Registers a model whose facts a step needs and returns its id; equal ones share one id."""
 
     def emit(
         self,
@@ -49,6 +48,7 @@ class Builder(Protocol):
         inputs: Mapping[str, OperandTree] | None = None,
         attrs: Mapping[str, Json] | None = None,
         networks: Mapping[str, str] | None = None,
+        model: str | None = None,
     ) -> tuple[Ref, ...]:
         """Appends a step and returns a Ref per output of the op."""
 
@@ -57,6 +57,9 @@ class Builder(Protocol):
 
     @property
     def node(self) -> Node: ...
+
+    @property
+    def definition(self) -> NodeDef: ...
 
 
 Lower = Callable[[Node, Builder], None]
@@ -67,7 +70,8 @@ class NodeDef:
     """Schema of a node class and, where comfyc compiles it, how it lowers.
 
     lower(node, b) emits steps through the builder and computes nothing. None: the schema is known, the class is not
-    compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two).
+    compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two). place:
+    "module:function" of an interpreted node, whose op is a function on the host (graphs.rows).
     """
 
     class_type: str
@@ -79,6 +83,7 @@ class NodeDef:
     display_name: str = ""
     category: str = ""
     deprecated: bool = False
+    place: str | None = None
 
     def input(self, name: str) -> Input | None:
         return next((i for i in self.inputs if i.name == name), None)

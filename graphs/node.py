@@ -78,6 +78,11 @@ class Input:
     def is_widget(self) -> bool:
         return self.type in WIDGET_TYPES and not self.force_input
 
+    @property
+    def may_lack(self) -> bool:
+        """Whether a node may go without any value for it, not even a default."""
+        return not self.required and not (self.is_widget and self.default is not None)
+
 
 @dataclass(frozen=True)
 class Output:

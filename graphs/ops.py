@@ -1,5 +1,7 @@
 """The instruction set of the runtime: what each op takes and gives. The functions are in runtime/ops.
 
+Ops that are one node class each (masks, plain pictures, numbers) are not listed here: see graphs.rows.
+
 Many nodes, few ops. A value at run time is one of
   latent   runtime.values.Latent: samples (B, 4, h, w) float32 unscaled, noise_mask or None, batch_index or None
   image    (B, H, W, 3) float32 in [0, 1]          image_u8  (B, H, W, 3) uint8
@@ -12,9 +14,12 @@ Many nodes, few ops. A value at run time is one of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from graphs.definition import NodeDef
+from graphs.rows import NodeTable
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class OpSpec:
 
     foldable: pure and worth computing at compile time when it depends on constants and defaults only.
     optional, optional_networks: inputs and roles that a step may lack. numbered_networks: roles that a step has any
-    number of, called "NAME.0", "NAME.1", ..."""
+    number of, called "NAME.0", "NAME.1", ... place: "module:function" of an op that is an interpreted node; the
+    others are in runtime.ops."""
 
     name: str
     inputs: tuple[str, ...]
@@ -34,6 +40,7 @@ class OpSpec:
     optional: tuple[str, ...] = ()
     optional_networks: tuple[str, ...] = ()
     numbered_networks: tuple[str, ...] = ()
+    place: str | None = None
 
     def calls(self, role: str) -> bool:
         """Whether a step of this op may call a network in that role."""
@@ -71,16 +78,6 @@ _OPS = (
     OpSpec("image_to_u8", ("image",), ("image_u8",)),
     OpSpec("resize_image", ("image", "method", "width", "height", "crop"), ("image",)),
     OpSpec("scale_image", ("image", "method", "factor"), ("image",)),
-    # masks
-    OpSpec("grow_mask", ("mask", "expand", "tapered_corners"), ("mask",)),
-    OpSpec("feather_mask", ("mask", "left", "top", "right", "bottom"), ("mask",)),
-    OpSpec("invert_mask", ("mask",), ("mask",)),
-    OpSpec("threshold_mask", ("mask", "value"), ("mask",)),
-    OpSpec("solid_mask", ("value", "width", "height"), ("mask",)),
-    OpSpec("crop_mask", ("mask", "x", "y", "width", "height"), ("mask",)),
-    OpSpec("composite_mask", ("destination", "source", "x", "y", "operation"), ("mask",)),
-    OpSpec("mask_to_image", ("mask",), ("image",)),
-    OpSpec("image_to_mask", ("image", "channel"), ("mask",)),
     # files
     OpSpec("load_image", ("file",), ("image", "mask"), pure=False),
     OpSpec("load_mask", ("file", "channel"), ("mask",), pure=False),
@@ -92,4 +89,44 @@ _OPS = (
     OpSpec("identity", ("value",), ("value",)),
 )
 
-OPS: Mapping[str, OpSpec] = MappingProxyType({op.name: op for op in _OPS})
+
+class InstructionSet(Mapping[str, OpSpec]):
+    """The ops above, and one for each interpreted node class (graphs.rows), whose spec follows from its schema."""
+
+    def __init__(self, own: tuple[OpSpec, ...]) -> None:
+        self.own: Mapping[str, OpSpec] = MappingProxyType({op.name: op for op in own})
+        self._made: dict[str, OpSpec] = {}
+
+    def __getitem__(self, name: str) -> OpSpec:
+        known = self.own.get(name) or self._made.get(name)
+        if known is None:
+            nodes = _nodes()
+            known = self._made[name] = interpreted_spec(name, nodes[nodes.ops[name]])
+        return known
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in _nodes().ops
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.own
+        yield from _nodes().ops
+
+    def __len__(self) -> int:
+        return len(self.own) + len(_nodes().ops)
+
+
+def interpreted_spec(name: str, node: NodeDef) -> OpSpec:
+    """The op of an interpreted node: inputs and outputs as its schema calls them, outputs in lower case."""
+    given = [i for i in node.inputs if not i.hidden]
+    outputs = tuple(output.name.lower() for output in node.outputs)
+    inputs = tuple(i.name for i in given if not i.may_lack)
+    return OpSpec(name, inputs, outputs, optional=tuple(i.name for i in given if i.may_lack), place=node.place)
+
+
+def _nodes() -> NodeTable:
+    from graphs.nodes.packs import node_table  # late: most plans run no interpreted op
+
+    return node_table()
+
+
+OPS: Mapping[str, OpSpec] = InstructionSet(_OPS)

@@ -42,6 +42,8 @@ def _problems(step: Step, plan: Plan, constants: Collection[str], produced: set[
                 found.append(("a constant", key))
     found.extend(("a constant", key) for key in step.folded.values() if key not in constants)
     found.extend(("a parameter", name) for name in step.folded_when if name not in plan.program.parameters)
+    if step.model is not None and step.model not in plan.program.models:
+        found.append(("a model", step.model))
     found.extend(("a network", name) for name in step.networks.values() if name not in plan.program.networks)
     found.extend(("an engine for the network", name) for name in step.networks.values() if name not in plan.bindings)
     return found

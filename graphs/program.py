@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from graphs.operands import Operand, OperandTree, Param, Ref
-from graphs.values import WeightRecipe
+from graphs.values import Weights
 
 Json = Any
 
@@ -41,8 +41,22 @@ class NetworkUse:
 
     id: str
     kind: str
-    weights: WeightRecipe
+    weights: Weights
     options: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelUse:
+    """A model that steps sample with. Steps name it, so that its facts stand once in the program.
+
+    overrides: facts that patch nodes set in place of what the file says, e.g. {"prediction": "v"}. facts: filled in by
+    compiler.linking.specialise once the file is open, overrides merged in; runtime.context.OpContext lists them.
+    """
+
+    id: str
+    weights: Weights
+    overrides: Mapping[str, Json] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,8 @@ class Step:
     """One instruction. op is a key of graphs.ops.OPS.
 
     inputs: by name, an operand or a tuple of operands. attrs: JSON fixed at compile time. outputs: names that
-    Ref may mention, one per output of the op. networks: role -> NetworkUse.id. nodes: the workflow nodes it stands for.
+    Ref may mention, one per output of the op. networks: role -> NetworkUse.id. model: ModelUse.id, of a step that needs
+    facts of its model. nodes: the workflow nodes it stands for.
     frees: refs dead after this step (written by the schedule pass). folded: output name -> key in
     constants.safetensors, valid while every parameter in folded_when has its default (written by the fold pass): every
     output that some step uses.
@@ -66,6 +81,7 @@ class Step:
     frees: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
     folded_when: tuple[str, ...] = ()
+    model: str | None = None
 
     def operands(self) -> tuple[Operand, ...]:
         """Every operand, in the order of the inputs, tuples flattened."""
@@ -88,10 +104,12 @@ class Program:
     steps: tuple[Step, ...]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     networks: Mapping[str, NetworkUse] = field(default_factory=dict)
+    models: Mapping[str, ModelUse] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
         object.__setattr__(self, "networks", MappingProxyType(dict(self.networks)))
+        object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
 
     def with_steps(self, steps: tuple[Step, ...]) -> Program:
         return replace(self, steps=steps)

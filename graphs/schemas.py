@@ -7,14 +7,13 @@ server's.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import resources
 
 from graphs.definition import NodeDef
 from graphs.errors import Problem, WorkflowError
 from graphs.object_info import Json, node_def
+from graphs.shipped_schemas import shipped
 
 # Old class name -> today's. Only renames with the same inputs in the same order.
 # Source: workflow-format notes; the class was registered with a trailing space until 2023-08.
@@ -79,9 +78,4 @@ def builtin() -> Schemas:
     """The schemas that ship with comfyc and those of installed node packs, loaded once per process."""
     from graphs.nodes.packs import node_table  # late: not every command needs the lowered classes
 
-    facts: dict[str, Json] = {}
-    for name in ("schemas.json", "schemas_newer.json"):
-        file = resources.files("graphs.nodes") / name
-        if file.is_file():
-            facts.update(json.loads(file.read_text("utf-8")))
-    return Schemas(facts, node_table())
+    return Schemas(shipped(), node_table())

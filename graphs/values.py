@@ -1,10 +1,14 @@
-"""Compile-time values: frozen descriptions built up by loader and patch nodes. No loader exists at run time."""
+"""Compile-time values: frozen descriptions built up by loader and patch nodes. No loader exists at run time.
+
+An open set: any frozen dataclass with a `socket`, the type that its links have in a workflow. A lower() takes one with
+b.take(name, KIND) and gives one with b.output(slot, value).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 from graphs.operands import Operand
 
@@ -20,34 +24,65 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraUse:
-    """One LoRA merged at a strength. side is "model" or "clip"."""
+class Lora:
+    """The weights of `of` with one LoRA on top. Order matters: DoRA, GLoRA and OFT depend on the weights they find."""
 
+    of: Weights
     file: ModelFile
     strength: float
 
 
-@dataclass(frozen=True)
-class WeightRecipe:
-    """Where the weights of a network come from: a base file, or another recipe with one LoRA on top.
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Two models in one: a tensor of `a` times of_a plus the same tensor of `b` times of_b.
 
-    Loaders nest recipes one LoRA at a time; the fuse pass flattens the chain into one recipe with `loras` in
-    order, so that the merge is computed in one go and equal recipes compare equal.
+    shares: (prefix of the tensor's name inside its part, of_a, of_b); the longest prefix that fits a tensor decides,
+    "" is for the rest. A tensor without a share stays that of `a`.
     """
 
-    base: ModelFile | WeightRecipe
-    loras: tuple[LoraUse, ...] = ()
+    a: Weights
+    b: Weights
+    shares: tuple[tuple[str, float, float], ...]
+
+
+Weights = ModelFile | Lora | Merge  # where the weights of a network come from: a tree whose leaves are files
+
+
+def base_file(weights: Weights) -> ModelFile:
+    """The file whose architecture the weights have: that of the first leaf."""
+    while not isinstance(weights, ModelFile):
+        weights = weights.of if isinstance(weights, Lora) else weights.a
+    return weights
+
+
+def files(weights: Weights) -> tuple[ModelFile, ...]:
+    """Every file of the tree, the base file first."""
+    match weights:
+        case ModelFile():
+            return (weights,)
+        case Lora(of, file, _):
+            return (*files(of), file)
+        case Merge(a, b, _):
+            return (*files(a), *files(b))
+
+
+class CompileValue(Protocol):
+    """A value that exists only while compiling. socket: "MODEL", "CLIP", ..."""
+
+    socket: ClassVar[str]
 
 
 @dataclass(frozen=True)
 class ModelValue:
-    """MODEL: the diffusion network with everything patched onto it. prediction None: read from the checkpoint.
+    """MODEL: the diffusion network with everything patched onto it.
 
+    overrides: facts that patch nodes set (see graphs.program.ModelUse); the others are read from the file.
     differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
     """
 
-    weights: WeightRecipe
-    prediction: str | None = None
+    socket: ClassVar[str] = "MODEL"
+    weights: Weights
+    overrides: Mapping[str, Json] = field(default_factory=dict)
     differential: Operand | None = None
 
 
@@ -55,20 +90,23 @@ class ModelValue:
 class ClipValue:
     """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
 
-    weights: WeightRecipe
+    socket: ClassVar[str] = "CLIP"
+    weights: Weights
     stop_layer: int | None = None
 
 
 @dataclass(frozen=True)
 class VaeValue:
-    weights: WeightRecipe
+    socket: ClassVar[str] = "VAE"
+    weights: Weights
 
 
 @dataclass(frozen=True)
 class ControlNetValue:
     """CONTROL_NET. averaged: each residual is replaced by its mean over the picture (the "shuffle" ControlNet)."""
 
-    weights: WeightRecipe
+    socket: ClassVar[str] = "CONTROL_NET"
+    weights: Weights
     averaged: bool = False
 
 
@@ -107,8 +145,12 @@ class CondEntry:
 class Conditioning:
     """CONDITIONING: a compile-time list of entries whose tensors exist at run time."""
 
+    socket: ClassVar[str] = "CONDITIONING"
     entries: tuple[CondEntry, ...]
 
 
-CompileValue = ModelValue | ClipValue | VaeValue | ControlNetValue | Conditioning
 Value = CompileValue | Operand
+
+# Types of links that only such values have: a node that makes nothing else is gone in the plan. CONDITIONING is not
+# among them: its tensors are made at run time.
+COMPILE_TIME_TYPES = frozenset(kind.socket for kind in (ModelValue, ClipValue, VaeValue, ControlNetValue))

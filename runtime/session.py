@@ -243,6 +243,7 @@ class _Run:
             embeddings=plan.embeddings,
             prompt=self._prompt,
             workflow=self._workflow,
+            model=plan.program.models[step.model].facts if step.model is not None else {},
         )
 
 

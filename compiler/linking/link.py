@@ -25,7 +25,7 @@ from typing import Any
 from compiler.exporting.export import Exported, Initializer, emit, trace
 from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
 from compiler.linking.weights import materialise
-from compiler.models.lora import merged, recipe_hash
+from compiler.models.weights_tree import merged, weights_hash
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
 from runtime.artifacts import StoreArtifacts
@@ -95,7 +95,7 @@ class Linker:
     def _bind(self, use: NetworkUse) -> NetworkBinding:
         network = resolve_network(use, self._find)
         exported, graph_key = self._export(network)
-        hashes = recipe_hash(use.weights, self._find)
+        hashes = weights_hash(use.weights, self._find)
         self._report("weights", use.id)
         started = time.perf_counter()
         before = self._store.made

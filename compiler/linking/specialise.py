@@ -1,7 +1,8 @@
 """Opens the checkpoints that a program names and completes the steps that depend on what they are.
 
-lower() knows file names only. resolve() reads keys and shapes (no weights) and writes into the steps' attrs what
-runtime.context.OpContext documents: prediction type and noise schedule, latent scale, tokenizer, pixel scale.
+lower() knows file names only. resolve() reads keys and shapes (no weights), fills in the facts of each model once
+(prediction, noise schedule, latent format), and writes into the attrs of other steps what runtime.context.OpContext
+documents: tokenizer, latent format of the VAE.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from typing import Any
 
 from compiler.models.checkpoint import Architecture, detect, open_checkpoint
 from compiler.models.control_file import detect_control, require_fit
-from compiler.models.lora import flattened
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
 from compiler.networks.unet_config import residual_sizes
 from graphs.errors import CheckpointError
-from graphs.program import NetworkUse, Program, Step
-from graphs.values import ModelFile
+from graphs.program import ModelUse, NetworkUse, Program, Step
+from graphs.values import ModelFile, base_file
 
 Json = Any
 FindFile = Callable[[ModelFile], Path]
@@ -31,7 +31,7 @@ SCALED_LINEAR: Mapping[str, Json] = {
     "beta_end": 0.012,
     "timesteps": 1000,
 }
-SAMPLING_OPS = frozenset({"sample", "make_sigmas", "embed_time"})
+LATENT_DOWNSCALE = 8  # pixels to a latent unit, of Stable Diffusion 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ResolvedNetwork:
 
 def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     """Raises ModelMissingError, CheckpointError."""
-    base, _ = flattened(use.weights)
+    base = base_file(use.weights)
     definition = NETWORKS[use.kind]
     checkpoint = open_checkpoint(find(base))
     architecture = detect_control(checkpoint) if definition.part == "controlnet" else detect(checkpoint)
@@ -58,42 +58,56 @@ def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
 
 
 def resolve(program: Program, find: FindFile) -> Program:
-    """The program with every step's attrs complete. Raises ModelMissingError, CheckpointError."""
+    """The program with the facts of its models and every step's attrs complete. Raises ModelMissingError,
+    CheckpointError."""
     networks = {use.id: resolve_network(use, find) for use in program.networks.values()}
-    models = _models_behind(program, networks)
-    return program.with_steps(tuple(_completed(step, networks, models) for step in program.steps))
+    models = {use.id: _with_facts(use, find) for use in program.models.values()}
+    steps = tuple(_completed(step, networks) for step in program.steps)
+    return replace(program, steps=steps, models=models)
 
 
-def _models_behind(program: Program, networks: Mapping[str, ResolvedNetwork]) -> dict[str, ResolvedNetwork]:
-    """Step id of make_sigmas -> the model whose noise schedule it is of: that of the sample that takes its sigmas."""
-    makers = {output: step.id for step in program.steps for output in step.outputs if step.op == "make_sigmas"}
-    found: dict[str, ResolvedNetwork] = {}
-    for step in program.steps:
-        if step.op == "sample":
-            for ref in step.refs():
-                if ref in makers:
-                    found[makers[ref]] = networks[step.networks["unet"]]
-    return found
+def _with_facts(use: ModelUse, find: FindFile) -> ModelUse:
+    model = resolve_network(NetworkUse(use.id, "unet", use.weights), find)
+    architecture = model.architecture
+    facts: dict[str, Json] = {
+        "family": architecture.family,
+        "prediction": architecture.prediction,
+        "schedule": dict(SCALED_LINEAR),
+        "latent": _latent(model.config.out_channels, LATENT_DOWNSCALE, architecture.latent_scale),
+        "input_channels": model.config.in_channels,
+        "vector": None,
+        "concat": None,
+    }
+    return replace(use, facts=merged_facts(facts, use.overrides))
 
 
-def _completed(
-    step: Step, networks: Mapping[str, ResolvedNetwork], models: Mapping[str, ResolvedNetwork]
-) -> Step:
-    resolved = models.get(step.id) or next((networks[i] for i in step.networks.values()), None)
+def merged_facts(facts: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
+    """The facts with the overrides in their place; what is an object in both is merged key by key."""
+    merged = dict(facts)
+    for name, value in overrides.items():
+        old = merged.get(name)
+        merged[name] = merged_facts(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _latent(channels: int, downscale: int, scale: float) -> dict[str, Json]:
+    return {"channels": channels, "downscale": downscale, "scale": scale, "shift": 0.0}
+
+
+def _completed(step: Step, networks: Mapping[str, ResolvedNetwork]) -> Step:
+    resolved = next((networks[i] for i in step.networks.values()), None)
     if resolved is None:
         return step
     attrs: dict[str, Json]
     if step.op == "sample" and "controls" in step.attrs:
         resolved = networks[step.networks["unet"]]
         _check_controls(step, networks, resolved)
-        attrs = {"model": _model_attrs(resolved), "residuals": [list(r) for r in residual_sizes(resolved.config)]}
-    elif step.op in SAMPLING_OPS:
-        attrs = {"model": _model_attrs(resolved)}
+        attrs = {"residuals": [list(r) for r in residual_sizes(resolved.config)]}
     elif step.op == "encode_text":
         attrs = {"clip": {"tokenizer": "sd1", "width": resolved.config.width}}
     elif resolved.definition.part == "vae":
-        config = resolved.config
-        attrs = {"vae": {"downscale": config.downscale, "latent_channels": config.embed_channels}}
+        config, scale = resolved.config, resolved.architecture.latent_scale
+        attrs = {"latent": _latent(config.embed_channels, config.downscale, scale)}
     else:
         return step
     return replace(step, attrs={**step.attrs, **attrs})
@@ -103,15 +117,4 @@ def _check_controls(step: Step, networks: Mapping[str, ResolvedNetwork], model: 
     for role, network in step.networks.items():
         if role.startswith("controlnet."):
             control = networks[network]
-            base, _ = flattened(control.use.weights)
-            require_fit(control.config, model.config, base.name)
-
-
-def _model_attrs(resolved: ResolvedNetwork) -> dict[str, Json]:
-    architecture = resolved.architecture
-    return {
-        "prediction": architecture.prediction,
-        "latent_scale": architecture.latent_scale,
-        "latent_channels": resolved.config.out_channels,
-        "schedule": dict(SCALED_LINEAR),
-    }
+            require_fit(control.config, model.config, base_file(control.use.weights).name)

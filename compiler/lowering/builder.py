@@ -13,10 +13,10 @@ from graphs.node import Input, Json, Link, Node
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.parameters import converted, parameter_type
-from graphs.program import NetworkUse, Parameter, Program, Step
-from graphs.values import ClipValue, Conditioning, ControlNetValue, ModelValue, VaeValue, Value, WeightRecipe
+from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
+from graphs.values import CompileValue, ModelValue, Value, Weights
 
-T = TypeVar("T")
+T = TypeVar("T", bound=CompileValue)
 
 # How networks are called in the plan, where that differs from their kind.
 NETWORK_NAMES = {"clip_text": "clip"}
@@ -34,7 +34,9 @@ class ProgramBuilder:
         self.parameters: dict[str, Parameter] = {}
         self.fixed: dict[str, Json] = {}  # parameters that some lower() needed at compile time
         self.networks: dict[str, NetworkUse] = {}
-        self._network_ids: dict[tuple[str, WeightRecipe, str], str] = {}
+        self.models: dict[str, ModelUse] = {}
+        self._network_ids: dict[tuple[str, Weights, str], str] = {}
+        self._model_ids: dict[tuple[Weights, str], str] = {}
         self._steps: list[Step] = []
         self._names: set[str] = set()
 
@@ -47,7 +49,7 @@ class ProgramBuilder:
         self._names.add(candidate)
         return candidate
 
-    def network(self, kind: str, weights: WeightRecipe, options: Mapping[str, Json]) -> str:
+    def network(self, kind: str, weights: Weights, options: Mapping[str, Json]) -> str:
         key = (kind, weights, json.dumps(options, sort_keys=True))
         if key not in self._network_ids:
             name, n = NETWORK_NAMES.get(kind, kind), sum(1 for use in self.networks.values() if use.kind == kind)
@@ -55,6 +57,14 @@ class ProgramBuilder:
             self._network_ids[key] = network_id
             self.networks[network_id] = NetworkUse(network_id, kind, weights, dict(options))
         return self._network_ids[key]
+
+    def model(self, weights: Weights, overrides: Mapping[str, Json]) -> str:
+        key = (weights, json.dumps(dict(overrides), sort_keys=True))
+        if key not in self._model_ids:
+            model_id = f"model.{len(self.models) + 1}" if self.models else "model"
+            self._model_ids[key] = model_id
+            self.models[model_id] = ModelUse(model_id, weights, dict(overrides))
+        return self._model_ids[key]
 
     def append(self, step: Step) -> None:
         self._steps.append(step)
@@ -64,7 +74,7 @@ class ProgramBuilder:
         steps = tuple(replace(s, inputs={k: self._fix(v) for k, v in s.inputs.items()}) for s in self._steps)
         used = {name for step in steps for name in step.params()}
         parameters = {name: p for name, p in self.parameters.items() if name in used}
-        return Program(steps, parameters, self.networks)
+        return Program(steps, parameters, self.networks, self.models)
 
     def _fix(self, tree: OperandTree) -> OperandTree:
         if isinstance(tree, tuple):
@@ -86,6 +96,10 @@ class NodeBuilder(Builder):
     @property
     def node(self) -> Node:
         return self._node
+
+    @property
+    def definition(self) -> NodeDef:
+        return self._definition
 
     def has(self, name: str) -> bool:
         return name in self._node.inputs
@@ -117,20 +131,11 @@ class NodeBuilder(Builder):
             hint="unlink it and type the value in",
         )
 
-    def model(self, name: str = "model") -> ModelValue:
-        return self._typed(name, ModelValue)
-
-    def clip(self, name: str = "clip") -> ClipValue:
-        return self._typed(name, ClipValue)
-
-    def vae(self, name: str = "vae") -> VaeValue:
-        return self._typed(name, VaeValue)
-
-    def control_net(self, name: str = "control_net") -> ControlNetValue:
-        return self._typed(name, ControlNetValue)
-
-    def conditioning(self, name: str) -> Conditioning:
-        return self._typed(name, Conditioning)
+    def take(self, name: str, kind: type[T]) -> T:
+        value = self.value(name)
+        if isinstance(value, kind):
+            return value
+        raise self._mismatch(name, value)
 
     def operand(self, name: str) -> Operand:
         value = self.value(name)
@@ -138,8 +143,11 @@ class NodeBuilder(Builder):
             return value
         raise self._mismatch(name, value)
 
-    def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
+    def network(self, kind: str, weights: Weights, **options: Json) -> str:
         return self._program.network(kind, weights, options)
+
+    def model_use(self, model: ModelValue) -> str:
+        return self._program.model(model.weights, model.overrides)
 
     def emit(
         self,
@@ -147,6 +155,7 @@ class NodeBuilder(Builder):
         inputs: Mapping[str, OperandTree] | None = None,
         attrs: Mapping[str, Json] | None = None,
         networks: Mapping[str, str] | None = None,
+        model: str | None = None,
     ) -> tuple[Ref, ...]:
         spec, inputs, networks = OPS[op], dict(inputs or {}), dict(networks or {})
         wrong = (set(spec.inputs) - set(inputs)) | (set(inputs) - set(spec.inputs) - set(spec.optional))
@@ -163,6 +172,7 @@ class NodeBuilder(Builder):
                 outputs=tuple(ref.name for ref in refs),
                 networks=networks,
                 nodes=(self._node.id,),
+                model=model,
             )
         )
         return refs
@@ -195,8 +205,9 @@ class NodeBuilder(Builder):
                 what = "the value is of the wrong type"
                 error = self._problem("invalid_input_type", what, name, expected=schema.type, got=repr(given))
                 raise error from None
+            options = schema.options if schema.folder is None else None  # of a folder: its files, known at run time
             self._program.parameters[full_name] = Parameter(
-                full_name, parameter_type(schema), default, schema.min, schema.max, schema.options
+                full_name, parameter_type(schema), default, schema.min, schema.max, options
             )
         return Param(full_name)
 
@@ -216,27 +227,18 @@ class NodeBuilder(Builder):
             options=options,
         )
 
-    def _typed(self, name: str, kind: type[T]) -> T:
-        value = self.value(name)
-        if isinstance(value, kind):
-            return value
-        raise self._mismatch(name, value)
-
     def _mismatch(self, name: str, value: Value) -> WorkflowError:
         expected = self._schema(name).type
-        got = {
-            "ModelValue": "MODEL",
-            "ClipValue": "CLIP",
-            "VaeValue": "VAE",
-            "ControlNetValue": "CONTROL_NET",
-            "Conditioning": "CONDITIONING",
-        }
+        if isinstance(value, Ref | Param | Const | Literal):
+            got = "a value that exists only while running"
+        else:
+            got = value.socket
         return self._problem(
             "return_type_mismatch",
             "the linked output is of another type",
             name,
             expected=expected,
-            got=got.get(type(value).__name__, "a value that exists only while running"),
+            got=got,
             hint=f"link an output of type {expected}",
         )
 

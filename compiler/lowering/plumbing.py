@@ -24,8 +24,3 @@ PRIMITIVES: Mapping[str, str] = MappingProxyType(
         "PrimitiveBoolean": "value",
     }
 )
-
-# Types of values that exist only while compiling: a node that makes nothing else is gone in the plan.
-COMPILE_TIME_TYPES = frozenset(
-    {"MODEL", "CLIP", "VAE", "CONTROL_NET", "CLIP_VISION", "STYLE_MODEL", "GLIGEN", "UPSCALE_MODEL", "HOOKS"}
-)

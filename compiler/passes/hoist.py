@@ -115,9 +115,9 @@ class _Hoister:
     ) -> Ref:
         owner = sample.id.removesuffix(f".{SAMPLE}")
         name = self._names.new(f"{owner}.{output}")
-        attrs = {"model": sample.attrs["model"]} if "model" in sample.attrs else {}
         step_id = self._names.new(f"{owner}.{op}")
-        self.steps.append(Step(step_id, op, inputs, attrs, (name,), networks, sample.nodes))
+        model = sample.model if op == EMBED else None
+        self.steps.append(Step(step_id, op, inputs, {}, (name,), networks, sample.nodes, model=model))
         return Ref(name)
 
     def _network(self, whole: NetworkUse, kind: str) -> str:

@@ -120,6 +120,8 @@ def _operands(step: Step, program: Program, defined: set[str], freed: set[str]) 
     for name in step.folded_when:
         if name not in program.parameters:
             yield f"step {step.id} is folded for the parameter '{name}', which is not declared"
+    if step.model is not None and step.model not in program.models:
+        yield f"step {step.id}: there is no model '{step.model}'"
     for role, network in step.networks.items():
         if network not in program.networks:
             yield f"step {step.id}, role '{role}': there is no network '{network}'"

@@ -13,7 +13,7 @@ from typing import Any
 from compiler.cost import Cost, cost
 from compiler.dump import step_text
 from compiler.lowering.lower import lower
-from compiler.lowering.plumbing import COMPILE_TIME_TYPES, PASS_THROUGH, PRIMITIVES
+from compiler.lowering.plumbing import PASS_THROUGH, PRIMITIVES
 from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
@@ -22,6 +22,7 @@ from graphs.graph import Graph
 from graphs.ops import OPS
 from graphs.plan import PassRecord
 from graphs.program import Program
+from graphs.values import COMPILE_TIME_TYPES
 
 Json = Any
 

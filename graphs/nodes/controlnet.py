@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from graphs.definition import Builder, NodeDef
-from graphs.node import COMBO, Input, Json, Node, Output
+from graphs.definition import Builder
+from graphs.node import Json, Node
 from graphs.operands import Literal, Operand, OperandTree
-from graphs.values import Conditioning, ControlNetValue, ControlUse, ModelFile, WeightRecipe
+from graphs.rows import compiled
+from graphs.values import Conditioning, ControlNetValue, ControlUse, ModelFile
 
 # What the name of a file ends in, before its suffix, whose residuals are averaged over the picture, as ComfyUI has it.
 AVERAGED = ("_shuffle", "_shuffle_fp16")
@@ -17,17 +18,7 @@ AVERAGED = ("_shuffle", "_shuffle_fp16")
 def _lower_loader(node: Node, b: Builder) -> None:
     name = str(b.constant("control_net_name"))
     averaged = name.rpartition(".")[0].endswith(AVERAGED)
-    b.output(0, ControlNetValue(WeightRecipe(ModelFile("controlnet", name)), averaged))
-
-
-CONTROL_NET_LOADER = NodeDef(
-    class_type="ControlNetLoader",
-    display_name="Load ControlNet Model",
-    category="loaders",
-    inputs=(Input("control_net_name", COMBO, folder="controlnet"),),
-    outputs=(Output("CONTROL_NET", "CONTROL_NET"),),
-    lower=_lower_loader,
-)
+    b.output(0, ControlNetValue(ModelFile("controlnet", name), averaged))
 
 
 def _with_control(conditioning: Conditioning, use: ControlUse) -> Conditioning:
@@ -36,51 +27,17 @@ def _with_control(conditioning: Conditioning, use: ControlUse) -> Conditioning:
 
 def _lower_apply(node: Node, b: Builder) -> None:
     start, end = Literal(0.0), Literal(1.0)
-    use = ControlUse(b.control_net(), b.operand("image"), b.operand("strength"), start, end, shared=True)
-    b.output(0, _with_control(b.conditioning("conditioning"), use))
-
-
-CONTROL_NET_APPLY = NodeDef(
-    class_type="ControlNetApply",
-    display_name="Apply ControlNet (OLD)",
-    category="conditioning/controlnet",
-    inputs=(
-        Input("conditioning", "CONDITIONING"),
-        Input("control_net", "CONTROL_NET"),
-        Input("image", "IMAGE"),
-        Input("strength", "FLOAT", default=1.0, min=0.0, max=10.0, step=0.01),
-    ),
-    outputs=(Output("CONDITIONING", "CONDITIONING"),),
-    lower=_lower_apply,
-    deprecated=True,
-)
+    net = b.take("control_net", ControlNetValue)
+    use = ControlUse(net, b.operand("image"), b.operand("strength"), start, end, shared=True)
+    b.output(0, _with_control(b.take("conditioning", Conditioning), use))
 
 
 def _lower_apply_advanced(node: Node, b: Builder) -> None:
     # The vae is for ControlNets that see latents. None of those that are compiled does, and ComfyUI ignores it then.
     strength, start, end = (b.operand(name) for name in ("strength", "start_percent", "end_percent"))
-    use = ControlUse(b.control_net(), b.operand("image"), strength, start, end)
-    b.output(0, _with_control(b.conditioning("positive"), use))
-    b.output(1, _with_control(b.conditioning("negative"), use))
-
-
-CONTROL_NET_APPLY_ADVANCED = NodeDef(
-    class_type="ControlNetApplyAdvanced",
-    display_name="Apply ControlNet",
-    category="conditioning/controlnet",
-    inputs=(
-        Input("positive", "CONDITIONING"),
-        Input("negative", "CONDITIONING"),
-        Input("control_net", "CONTROL_NET"),
-        Input("image", "IMAGE"),
-        Input("strength", "FLOAT", default=1.0, min=0.0, max=10.0, step=0.01),
-        Input("start_percent", "FLOAT", default=0.0, min=0.0, max=1.0, step=0.001),
-        Input("end_percent", "FLOAT", default=1.0, min=0.0, max=1.0, step=0.001),
-        Input("vae", "VAE", required=False),
-    ),
-    outputs=(Output("positive", "CONDITIONING"), Output("negative", "CONDITIONING")),
-    lower=_lower_apply_advanced,
-)
+    use = ControlUse(b.take("control_net", ControlNetValue), b.operand("image"), strength, start, end)
+    b.output(0, _with_control(b.take("positive", Conditioning), use))
+    b.output(1, _with_control(b.take("negative", Conditioning), use))
 
 
 # --- what a sample step takes of them
@@ -124,3 +81,10 @@ def _place(uses: list[ControlUse], use: ControlUse) -> list[Json]:
     if alike not in uses:
         uses.append(alike)
     return [uses.index(alike), use.shared]
+
+
+ROWS = (
+    compiled("ControlNetApply", _lower_apply),
+    compiled("ControlNetApplyAdvanced", _lower_apply_advanced),
+    compiled("ControlNetLoader", _lower_loader),
+)

@@ -1,4 +1,6 @@
-"""Where each op of graphs.ops lives. Modules are imported on first use, so that a plan pays only for what it runs.
+"""Where each op of graphs.ops lives; the row of an interpreted node says where its function is.
+
+Modules are imported on first use, so that a plan pays only for what it runs.
 
 An op is called as function(context, **inputs), the inputs named as in its OpSpec, absent optional ones left out; an
 input that the workflow gives as a list arrives as a tuple. It returns its output, or a tuple where it has several.
@@ -10,6 +12,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
+
+from graphs.ops import OPS
 
 Op = Callable[..., Any]
 
@@ -32,15 +36,6 @@ OPS_TABLE: Mapping[str, str] = MappingProxyType(
         "image_to_u8": "runtime.ops.image:image_to_u8",
         "resize_image": "runtime.ops.image:resize_image",
         "scale_image": "runtime.ops.image:scale_image",
-        "grow_mask": "runtime.ops.mask:grow_mask",
-        "feather_mask": "runtime.ops.mask:feather_mask",
-        "invert_mask": "runtime.ops.mask:invert_mask",
-        "threshold_mask": "runtime.ops.mask:threshold_mask",
-        "solid_mask": "runtime.ops.mask:solid_mask",
-        "crop_mask": "runtime.ops.mask:crop_mask",
-        "composite_mask": "runtime.ops.mask:composite_mask",
-        "mask_to_image": "runtime.ops.mask:mask_to_image",
-        "image_to_mask": "runtime.ops.mask:image_to_mask",
         "load_image": "runtime.ops.image:load_image",
         "load_mask": "runtime.ops.image:load_mask",
         "load_latent": "runtime.ops.files:load_latent",
@@ -54,6 +49,8 @@ OPS_TABLE: Mapping[str, str] = MappingProxyType(
 
 def op_function(name: str) -> Op:
     """The function of an op. Raises KeyError for an op that does not exist."""
-    module, _, function = OPS_TABLE[name].partition(":")
+    place = OPS_TABLE.get(name) or OPS[name].place
+    assert place is not None, f"{name} has no function"  # an op of graphs.ops must be in the table
+    module, _, function = place.partition(":")
     found: Op = getattr(import_module(module), function)
     return found

@@ -8,6 +8,7 @@ import torch
 
 from runtime.context import OpContext
 from runtime.ops.resize import center_crop, resample
+from runtime.sampling.latent_format import LatentFormat
 from runtime.values import Latent
 
 CHANNELS = 4
@@ -64,7 +65,7 @@ def encode_image(context: OpContext, image: torch.Tensor) -> Latent:
 
     Gives the mean of the posterior, unscaled. Source: VAEEncode as observed.
     """
-    factor = int(context.attrs["vae"]["downscale"])
+    factor = LatentFormat.of(context.attrs["latent"]).downscale
     height, width = image.shape[1:3]
     top, left = height % factor // 2, width % factor // 2
     cut = image[:, top : top + height // factor * factor, left : left + width // factor * factor, :3]

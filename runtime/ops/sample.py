@@ -21,6 +21,7 @@ from runtime.sampling.driver import StepProgress, drive
 from runtime.sampling.entries import Entry, add_twins, fit_areas, make_entries, share_controls
 from runtime.sampling.guidance import Guidance, Network
 from runtime.sampling.inpaint import Denoise, Differential, MaskedDenoise, fit_mask
+from runtime.sampling.latent_format import LatentFormat
 from runtime.sampling.model_sampling import ModelSampling, model_sampling
 from runtime.sampling.noise import SEEDS, StepNoise, independent_noise, initial_noise, step_seed
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, SamplerDef
@@ -51,7 +52,7 @@ def make_sigmas(
     The last three are KSamplerAdvanced's: with return_with_leftover_noise "disable" the schedule ends in 0 wherever
     end_at_step cuts it."""
     sampler(sampler_name)
-    model = model_sampling(context.attrs["model"])
+    model = model_sampling(context.model)
     sigmas = ksampler_sigmas(model, scheduler, int(steps), float(denoise), sampler_name)
     return step_range(sigmas, start_at_step, end_at_step, return_with_leftover_noise == "disable")
 
@@ -65,7 +66,7 @@ def make_noise(context: OpContext, latent: Latent, seed: int, add_noise: str | b
 
 def embed_time(context: OpContext, sigmas: Tensor) -> Tensor:
     """time: (n, E), the time embeddings of the timesteps that the schedule visits (all sigmas but the last)."""
-    model = model_sampling(context.attrs["model"])
+    model = model_sampling(context.model)
     visited = sigmas.cpu()[:-1]
     timesteps = model.timestep(visited) if len(visited) else torch.zeros(1, dtype=torch.int64)
     return time_rows(context.module("unet_time"), timesteps, context.device)[: len(visited)]
@@ -114,9 +115,9 @@ def sample(
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
         return latent
-    model, definition = model_sampling(context.attrs["model"]), sampler(sampler_name)
-    scale = float(context.attrs["model"]["latent_scale"])
-    start = _checked(context, latent).to(context.device) * scale
+    model, definition = model_sampling(context.model), sampler(sampler_name)
+    form = LatentFormat.of(context.model["latent"])
+    start = form.normalised(_checked(context, latent, form).to(context.device))
     noise = noise.to(context.device)
     conds = _conds(positive, negative, positive_context, negative_context, time)
     settings = ControlSettings(control_strengths, control_starts, control_ends)
@@ -136,7 +137,7 @@ def sample(
     x = model.noise_latent(start, noise, sigmas[0], model.is_max_denoise(sigmas[0]))
     running = definition.start(x, sigmas, _step_noise(definition, x, sigmas, seed, context.compat), model)
     result = drive(running, denoise, StepProgress(sigmas, context.progress))
-    return replace(latent, samples=result / scale)
+    return replace(latent, samples=form.raw(result))
 
 
 Texts = tuple[tuple["Tensor", ...], ...]  # per entry, what each ControlNet takes as its text
@@ -166,13 +167,12 @@ class ControlInputs:
         return found[: len(positive)], found[len(positive) :]
 
 
-def _checked(context: OpContext, latent: Latent) -> Tensor:
-    expected = int(context.attrs["model"]["latent_channels"])
-    if latent.samples.ndim != 4 or latent.samples.shape[1] != expected:
+def _checked(context: OpContext, latent: Latent, form: LatentFormat) -> Tensor:
+    if latent.samples.ndim != 4 or latent.samples.shape[1] != form.channels:
         raise RunError(
             "the latent does not fit the model",
             where=f"node {context.node}",
-            expected=f"(B, {expected}, h, w)",
+            expected=f"(B, {form.channels}, h, w)",
             got=str(tuple(latent.samples.shape)),
             hint="encode it with the VAE of this model's family",
         )

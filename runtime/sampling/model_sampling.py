@@ -94,7 +94,7 @@ class ModelSampling:
 
 
 def model_sampling(model: Mapping[str, Json]) -> ModelSampling:
-    """From attrs["model"] of a step (see runtime.context).
+    """From the facts of a model (see runtime.context).
 
     Raises RunError for a schedule or prediction that this runtime does not know."""
     schedule = model.get("schedule", {})

@@ -21,7 +21,7 @@ from compiler.networks.unet import UNet, UNetControl
 from compiler.networks.unet_config import UNetConfig, residual_sizes
 from graphs.plan import Profile
 from graphs.program import NetworkUse
-from graphs.values import ModelFile, WeightRecipe
+from graphs.values import ModelFile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend
 from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, size_of
@@ -45,9 +45,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def recipe(models: Path, kind: str) -> WeightRecipe:
+def recipe(models: Path, kind: str) -> ModelFile:
     name = "control" if kind.startswith("controlnet") else "sd"
-    return WeightRecipe(ModelFile("controlnet", str(models / f"{name}.safetensors")))
+    return ModelFile("controlnet", str(models / f"{name}.safetensors"))
 
 
 def values(specs: tuple[TensorSpec, ...], sizes: dict[str, int]) -> dict[str, Tensor]:

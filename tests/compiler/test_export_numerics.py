@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet
 from compiler.exporting.export import emit, trace
 from compiler.linking.weights import materialise
-from compiler.models.lora import merged
+from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
 from runtime.artifacts import StoreArtifacts

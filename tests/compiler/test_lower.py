@@ -21,7 +21,7 @@ from graphs.nodes import NODES
 from graphs.operands import Literal, Param
 from graphs.program import Program
 from graphs.program_json import program_to_json
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, ModelFile
 from graphs.workflow import parse_api
 
 CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
@@ -30,7 +30,7 @@ CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
 def readable(program: Program) -> dict[str, Any]:
     """The program as JSON, less what is the same everywhere: empty fields of steps, and options of parameters."""
     document = program_to_json(program)
-    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [])} for step in document["steps"]]
+    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [], None)} for step in document["steps"]]
     for parameter in document["parameters"].values():
         options = parameter.pop("options")
         parameter["choices"] = None if options is None else len(options)
@@ -106,7 +106,7 @@ def test_a_primitive_that_a_loader_needs_is_fixed_everywhere() -> None:
             s=("SaveImage", {"images": Link("d", 0), "filename_prefix": Link("n", 0)}),
         )
     )
-    assert program.networks["vae_decoder"].weights == WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
+    assert program.networks["vae_decoder"].weights == ModelFile("checkpoints", "a.safetensors")
     assert program.steps[-1].inputs["filename_prefix"] == Literal("a.safetensors")
     assert set(program.parameters) == {"e.width", "e.height", "e.batch_size"}
 
@@ -130,10 +130,10 @@ def test_loras_nest_and_strength_0_is_none() -> None:
             **to_image(Link("k", 0)),
         )
     )  # fmt: skip
-    base = WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
-    one = WeightRecipe(base, (LoraUse(ModelFile("loras", "x"), 0.5),))
+    base = ModelFile("checkpoints", "a.safetensors")
+    one = Lora(base, ModelFile("loras", "x"), 0.5)
     assert program.networks["clip"].weights == base
-    assert program.networks["unet"].weights == WeightRecipe(one, (LoraUse(ModelFile("loras", "y"), -1.0),))
+    assert program.networks["unet"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
 
 
 def test_equal_uses_of_a_network_share_an_id_and_others_count_on() -> None:

@@ -22,13 +22,8 @@ from runtime.context import OpContext
 from runtime.ops.sample import make_noise, make_sigmas, sample
 from runtime.ops.text import encode_text
 from runtime.values import Latent
+from tests.runtime.sampling_fixtures import SD15
 
-SD15 = {
-    "prediction": "eps",
-    "latent_scale": 0.18215,
-    "latent_channels": 4,
-    "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
-}
 KINDS = {"unet": "unet", "clip": "clip_text", "vae_encoder": "vae_encoder"}
 
 
@@ -98,7 +93,7 @@ class Walk:
     def _context(self, **attrs: Any) -> OpContext:
         here = Path()
         return OpContext(
-            attrs={"model": SD15, "clip": {"tokenizer": "sd1", "width": 768}, "guidance": self.guidance, **attrs},
+            attrs={"clip": {"tokenizer": "sd1", "width": 768}, "guidance": self.guidance, **attrs},
             module=self.engines,
             device=torch.device("cpu"),
             compat=self.compat,
@@ -107,6 +102,7 @@ class Walk:
             input_dir=here,
             output_dir=here,
             temp_dir=here,
+            model=SD15,
         )
 
     def _checkpointloadersimple(self, ckpt_name: str) -> tuple[str, str, str]:

@@ -18,23 +18,15 @@ from graphs.workflow import parse_api
 from runtime.backends.backend import Availability, Backend, EngineSpec, Module, NetworkModel, Progress
 from runtime.store import Store
 from tests.runtime.op_context import FunctionModule
+from tests.runtime.sampling_fixtures import SD15
 
 Tensors = Mapping[str, torch.Tensor]
 
 ATTRS: dict[str, Any] = {
     "encode_text": {"clip": {"tokenizer": "sd1", "width": 8}},
-    "decode_latent": {"vae": {"downscale": 8, "latent_channels": 4}},
-    "encode_image": {"vae": {"downscale": 8, "latent_channels": 4}},
+    "decode_latent": {"latent": SD15["latent"]},
+    "encode_image": {"latent": SD15["latent"]},
 }
-for _op in ("make_sigmas", "sample"):
-    ATTRS[_op] = {
-        "model": {
-            "prediction": "eps",
-            "latent_scale": 0.18215,
-            "latent_channels": 4,
-            "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
-        }
-    }
 
 
 def default_prompt() -> dict[str, Any]:
@@ -118,12 +110,13 @@ FUNCTIONS = {"unet": _unet, "clip_text": _clip, "vae_decoder": _decoder}
 
 
 def completed(program: Program) -> Program:
-    """With the attrs that the compiler reads from a checkpoint."""
+    """With the attrs and facts that the compiler reads from a checkpoint."""
 
     def step(s: Step) -> Step:
         return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs})
 
-    return program.with_steps(tuple(step(s) for s in program.steps))
+    models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
+    return replace(program, steps=tuple(step(s) for s in program.steps), models=models)
 
 
 def folded(program: Program) -> tuple[Program, bytes]:

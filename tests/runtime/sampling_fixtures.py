@@ -17,10 +17,13 @@ from runtime.sampling.model_sampling import ModelSampling, model_sampling
 
 TABLES = Path(__file__).parents[1] / "parity" / "data" / "tables"
 SD15: dict[str, Any] = {
+    "family": "sd15",
     "prediction": "eps",
-    "latent_scale": 0.18215,
-    "latent_channels": 4,
     "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
+    "latent": {"channels": 4, "downscale": 8, "scale": 0.18215, "shift": 0.0},
+    "input_channels": 4,
+    "vector": None,
+    "concat": None,
 }
 
 
@@ -72,7 +75,7 @@ def context(
 ) -> OpContext:
     here = Path()
     return OpContext(
-        attrs={"model": SD15, "guidance": "joint", **attrs},
+        attrs={"guidance": "joint", **attrs},
         module=lambda role: modules[role],
         device=torch.device("cpu"),
         compat=compat,
@@ -81,4 +84,5 @@ def context(
         input_dir=here,
         output_dir=here,
         temp_dir=here,
+        model=SD15,
     )

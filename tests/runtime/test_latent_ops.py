@@ -12,7 +12,7 @@ from runtime.ops.latent import decode_latent, decode_latent_u8, empty_latent, en
 from runtime.values import Latent
 from tests.runtime.op_context import FunctionModule, context
 
-VAE = {"vae": {"downscale": 8, "latent_channels": 4}}
+VAE = {"latent": {"channels": 4, "downscale": 8, "scale": 0.18215, "shift": 0.0}}
 
 
 @pytest.mark.parametrize(

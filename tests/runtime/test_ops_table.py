@@ -11,7 +11,7 @@ from runtime.ops import OPS_TABLE, op_function
 
 
 def test_every_op_has_a_function() -> None:
-    assert set(OPS_TABLE) == set(OPS)
+    assert set(OPS_TABLE) == {name for name, spec in OPS.items() if spec.place is None}
 
 
 @pytest.mark.parametrize("name", OPS)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
-from graphs.nodes.sampling import SAMPLERS as NODE_SAMPLERS
-from graphs.nodes.sampling import SCHEDULERS as NODE_SCHEDULERS
+from graphs.nodes import NODES
 from runtime.sampling.brownian import brownian_noise
 from runtime.sampling.driver import drive
 from runtime.sampling.noise import StepNoise, independent_noise
@@ -169,5 +168,7 @@ def test_cfg_pp_without_guidance_is_its_plain_sampler(name: str) -> None:
 
 
 def test_every_name_that_the_nodes_offer_is_there() -> None:
-    assert set(SAMPLERS) == set(NODE_SAMPLERS)
-    assert set(SCHEDULERS) == set(NODE_SCHEDULERS)
+    for known, name in ((SAMPLERS, "sampler_name"), (SCHEDULERS, "scheduler")):
+        declared = NODES["KSampler"].input(name)
+        assert declared is not None
+        assert set(known) == set(declared.options or ())
