@@ -116,7 +116,7 @@ def ui_workflow(nodes: int, schemas: Schemas) -> dict[str, Json]:
 
 
 def measure(text: str, schemas: Schemas, parse: Callable[[Json], Graph]) -> dict[str, Json]:
-    """Milliseconds of CPU by phase for a workflow given as JSON text: other programs on the machine change them less."""
+    """Milliseconds of CPU by phase for a workflow given as JSON text; wall time depends on the machine's other programs."""
     times = [time.process_time()]
 
     def lap() -> None:
