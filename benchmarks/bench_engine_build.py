@@ -27,7 +27,7 @@ from compiler.linking.link import SIDES, Linker, Target
 from compiler.networks import NETWORKS, TextConfig, UNetConfig, VaeConfig
 from graphs.plan import Profile
 from graphs.program import NetworkUse
-from graphs.values import ModelFile, WeightRecipe
+from graphs.values import ModelFile
 from runtime.backends.backend import EngineSpec, NetworkModel, Progress
 from runtime.backends.build_process import Built
 from runtime.backends.tensorrt import TensorRtBackend
@@ -66,7 +66,7 @@ def measure(kind: str, checkpoint: Path, backend: Measuring, target: Target, fol
     """Builds one network into a store of its own, which is emptied again."""
     store = Store(folder / "store")
     linker = Linker(target, store, lambda file: Path(file.name))
-    binding = linker.bind(NetworkUse(kind, kind, WeightRecipe(ModelFile("checkpoints", str(checkpoint)))))
+    binding = linker.bind(NetworkUse(kind, kind, ModelFile("checkpoints", str(checkpoint))))
     row = backend.rows[-1]
     row["export_s"] = round(linker.counts.seconds["export"], 2)
     row["weights_s"] = round(linker.counts.seconds["weights"], 2)

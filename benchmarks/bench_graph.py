@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from compiler.checking.check import check, coerced
+from compiler.checking.check import check
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph
 from graphs.graph import Graph
@@ -30,7 +30,7 @@ Json = Any
 
 SIZES = (10, 100, 1_000, 10_000, 100_000)
 RESULTS = Path(__file__).parent / "results" / "graph.json"
-PHASES = ("json", "parse", "check", "coerce", "passes")
+PHASES = ("json", "parse", "check", "passes")
 PIPELINE_NODES = 12
 
 
@@ -126,14 +126,13 @@ def measure(text: str, schemas: Schemas, parse: Callable[[Json], Graph]) -> dict
     lap()
     graph = parse(data)
     lap()
-    problems = check(graph, schemas)
-    lap()
-    graph = coerced(graph, schemas)
+    checked = check(graph, schemas)
+    graph = checked.graph
     lap()
     after, _ = optimise_graph(graph, Context(schemas=schemas))
     lap()
     spans = {name: 1e3 * (b - a) for name, a, b in zip(PHASES, times[:-1], times[1:], strict=True)}
-    counts = {"nodes": len(graph), "nodes_after": len(after), "problems": len(problems)}
+    counts = {"nodes": len(graph), "nodes_after": len(after), "problems": len(checked.problems)}
     return {**counts, **spans, "total": sum(spans.values())}
 
 

@@ -31,6 +31,7 @@ def options_of(
     targets: Sequence[str] | None = None,
     freeze: Sequence[str] = (),
     compat: str | None = None,
+    strict: bool = False,
 ) -> CompileOptions:
     """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
     from dataclasses import replace
@@ -52,6 +53,7 @@ def options_of(
         targets=tuple(targets or ()),
         freeze=tuple(freeze),
         compat=compat or COMPATS[0],
+        strict=strict,
     )
 
 

@@ -76,6 +76,14 @@ def object_info_option(command: F) -> F:
     )(command)
 
 
+def strict_option(command: F) -> F:
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Check to the letter, as a server does, and make no output where one of them cannot run.",
+    )(command)
+
+
 def compile_options(command: F) -> F:
     """The options that decide what is compiled; `options_of` makes a CompileOptions of them."""
     for option in reversed(
@@ -113,6 +121,7 @@ def compile_options(command: F) -> F:
                 show_default=True,
                 help="The ComfyUI to agree with where versions differ.",
             ),
+            strict_option,
         )
     ):
         command = option(command)

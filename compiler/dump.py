@@ -8,7 +8,7 @@ from graphs.graph import Graph
 from graphs.node import Link
 from graphs.operands import Const, Literal, Operand, OperandTree, Param
 from graphs.program import NetworkUse, Program, Step
-from graphs.values import ModelFile, WeightRecipe
+from graphs.values import Lora, Merge, ModelFile, Weights
 
 
 def graph_text(graph: Graph) -> str:
@@ -45,14 +45,26 @@ def step_text(step: Step) -> str:
 
 def network_text(network: NetworkUse) -> str:
     options = {key: value for key, value in network.options.items() if value is not None}
-    text = f"{network.id}: {network.kind} of {recipe_text(network.weights)}"
+    text = f"{network.id}: {network.kind} of {weights_text(network.weights)}"
     return f"{text} {json.dumps(options, sort_keys=True)}" if options else text
 
 
-def recipe_text(recipe: WeightRecipe) -> str:
-    """`sd15.safetensors + 0.8 x style.safetensors`; a nested recipe in parentheses."""
-    base = recipe.base.name if isinstance(recipe.base, ModelFile) else f"({recipe_text(recipe.base)})"
-    return " + ".join([base, *(f"{use.strength:g} x {use.file.name}" for use in recipe.loras)])
+def weights_text(weights: Weights) -> str:
+    """`sd15.safetensors + 0.8 x style.safetensors`; a merge of two as `(0.3 x A + 0.7 x B)`, its shares by prefix."""
+    match weights:
+        case ModelFile():
+            return weights.name
+        case Lora(of, file, strength):
+            return f"{weights_text(of)} + {strength:g} x {file.name}"
+        case Merge(a, b, shares):
+            first, second = (_in_parentheses(side) for side in (a, b))
+            rows = [f"{prefix}{': ' if prefix else ''}{x:g} x {first} + {y:g} x {second}" for prefix, x, y in shares]
+            return f"({', '.join(rows)})"
+
+
+def _in_parentheses(weights: Weights) -> str:
+    text = weights_text(weights)
+    return f"({text})" if isinstance(weights, Lora) else text
 
 
 def _input(value: object) -> str:

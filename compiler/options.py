@@ -13,7 +13,10 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass."""
+    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass.
+
+    strict: what is wrong with one output stops the others too, and nothing is forgiven (see compiler.checking.check).
+    """
 
     backend: str = "auto"
     precision: str = "auto"
@@ -23,3 +26,4 @@ class CompileOptions:
     freeze: tuple[str, ...] = ()
     compat: str = "comfyui-0.8"
     level: int = 1
+    strict: bool = False

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from graphs.node import Input, Node, Output
 from graphs.operands import Operand, OperandTree, Ref
-from graphs.values import CompileValue, ModelValue, Value, WeightRecipe
+from graphs.values import CompileValue, ModelValue, Value, Weights
 
 Json = Any
 T = TypeVar("T", bound=CompileValue)
@@ -23,6 +23,11 @@ class Builder(Protocol):
     def has(self, name: str) -> bool:
         """Whether the optional input is given."""
 
+    def inputs_like(self, prefix: str) -> tuple[str, ...]:
+        """The names that a dynamic input stands for in this node, e.g. "images." -> "images.image0", "images.image1".
+
+        In the order of its members, not that of the file."""
+
     def constant(self, name: str) -> Json:
         """A widget value that must be known at compile time (file names of loaders, LoRA strengths).
 
@@ -36,7 +41,7 @@ class Builder(Protocol):
     def operand(self, name: str) -> Operand:
         """The input as a run-time operand (LATENT, IMAGE, MASK, or a widget)."""
 
-    def network(self, kind: str, weights: WeightRecipe, **options: Json) -> str:
+    def network(self, kind: str, weights: Weights, **options: Json) -> str:
         """Registers a network use and returns its id; equal uses share one id."""
 
     def model_use(self, model: ModelValue) -> str:

@@ -47,10 +47,6 @@ def anything(value: Json, where: str) -> Json:
     return value
 
 
-def text_or_integer(value: Json, where: str) -> str | int:
-    return value if isinstance(value, str) else integer(value, where)
-
-
 def optional(read: Reader[T]) -> Reader[T | None]:
     return lambda value, where: None if value is None else read(value, where)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphs.dims import Size
 from graphs.program import Program
 
 Json = Any
@@ -26,8 +27,8 @@ class EngineRef:
     fingerprint: str
     precision: str  # "fp32", "fp16", "bf16"
     architecture: Mapping[str, Json] = field(default_factory=dict)  # the network's config, readable
-    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
-    outputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
+    outputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graphs.dims import Size, size_from_json, size_to_json
 from graphs.errors import PlanError
 from graphs.json_reading import (
     HINT,
@@ -27,7 +29,6 @@ from graphs.json_reading import (
     optional,
     pair,
     text,
-    text_or_integer,
     wrong,
 )
 from graphs.plan import PLAN_VERSION, EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
@@ -146,8 +147,8 @@ def _binding_to_json(binding: NetworkBinding) -> Json:
             "fingerprint": engine.fingerprint,
             "precision": engine.precision,
             "architecture": dict(engine.architecture),
-            "inputs": {name: [dtype, list(shape)] for name, (dtype, shape) in engine.inputs.items()},
-            "outputs": {name: [dtype, list(shape)] for name, (dtype, shape) in engine.outputs.items()},
+            "inputs": _tensors_to_json(engine.inputs),
+            "outputs": _tensors_to_json(engine.outputs),
         },
         "weights": {
             "key": weights.key,
@@ -156,6 +157,10 @@ def _binding_to_json(binding: NetworkBinding) -> Json:
             "sources": [list(source) for source in weights.sources],
         },
     }
+
+
+def _tensors_to_json(tensors: Mapping[str, tuple[str, tuple[Size, ...]]]) -> Json:
+    return {name: [dtype, [size_to_json(size) for size in shape]] for name, (dtype, shape) in tensors.items()}
 
 
 def _binding(value: Json, where: str) -> NetworkBinding:
@@ -167,7 +172,7 @@ def _binding(value: Json, where: str) -> NetworkBinding:
 
 def _engine(value: Json, where: str) -> EngineRef:
     record = Record(value, where)
-    tensors = mapped(pair(text, listed(text_or_integer)))
+    tensors = mapped(pair(text, listed(_size)))
     engine = EngineRef(
         key=record.field("key", text),
         sha256=record.field("sha256", text),
@@ -181,6 +186,15 @@ def _engine(value: Json, where: str) -> EngineRef:
     )
     record.close()
     return engine
+
+
+def _size(value: Json, where: str) -> Size:
+    if not isinstance(value, str):
+        return integer(value, where)
+    try:
+        return size_from_json(value)
+    except ValueError:
+        raise wrong(where, "a size such as 4, 'height' or 'height*8'", value) from None
 
 
 def _weights(value: Json, where: str) -> WeightRef:

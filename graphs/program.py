@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from graphs.operands import Operand, OperandTree, Param, Ref
-from graphs.values import WeightRecipe
+from graphs.values import Weights
 
 Json = Any
 
@@ -41,7 +41,7 @@ class NetworkUse:
 
     id: str
     kind: str
-    weights: WeightRecipe
+    weights: Weights
     options: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -54,7 +54,7 @@ class ModelUse:
     """
 
     id: str
-    weights: WeightRecipe
+    weights: Weights
     overrides: Mapping[str, Json] = field(default_factory=dict)
     facts: Mapping[str, Json] = field(default_factory=dict)
 

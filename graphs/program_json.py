@@ -10,7 +10,7 @@ from typing import Any
 from graphs.json_reading import Record, anything, listed, mapped, number, optional, text, wrong
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, Merge, ModelFile, Weights
 
 Json = Any
 
@@ -46,19 +46,22 @@ def _parameter_to_json(p: Parameter) -> Json:
 
 
 def _network_to_json(use: NetworkUse) -> Json:
-    return {"kind": use.kind, "weights": _recipe_to_json(use.weights), "options": dict(use.options)}
+    return {"kind": use.kind, "weights": _weights_to_json(use.weights), "options": dict(use.options)}
 
 
 def _model_to_json(use: ModelUse) -> Json:
-    return {"weights": _recipe_to_json(use.weights), "overrides": dict(use.overrides), "facts": dict(use.facts)}
+    return {"weights": _weights_to_json(use.weights), "overrides": dict(use.overrides), "facts": dict(use.facts)}
 
 
-def _recipe_to_json(recipe: WeightRecipe) -> Json:
-    base = recipe.base
-    return {
-        "base": _file_to_json(base) if isinstance(base, ModelFile) else _recipe_to_json(base),
-        "loras": [{"file": _file_to_json(use.file), "strength": use.strength} for use in recipe.loras],
-    }
+def _weights_to_json(weights: Weights) -> Json:
+    match weights:
+        case ModelFile():
+            return _file_to_json(weights)
+        case Lora(of, file, strength):
+            return {"of": _weights_to_json(of), "lora": _file_to_json(file), "strength": strength}
+        case Merge(a, b, shares):
+            rows = [list(share) for share in shares]
+            return {"a": _weights_to_json(a), "b": _weights_to_json(b), "shares": rows}
 
 
 def _file_to_json(file: ModelFile) -> Json:
@@ -127,7 +130,7 @@ def _network(name: str, value: Json, where: str) -> NetworkUse:
     use = NetworkUse(
         id=name,
         kind=record.field("kind", text),
-        weights=record.field("weights", _recipe),
+        weights=record.field("weights", _weights),
         options=record.field("options", mapped(anything)),
     )
     record.close()
@@ -142,7 +145,7 @@ def _model(name: str, value: Json, where: str) -> ModelUse:
     record = Record(value, where)
     use = ModelUse(
         id=name,
-        weights=record.field("weights", _recipe),
+        weights=record.field("weights", _weights),
         overrides=record.field("overrides", mapped(anything)),
         facts=record.field("facts", mapped(anything)),
     )
@@ -150,15 +153,25 @@ def _model(name: str, value: Json, where: str) -> ModelUse:
     return use
 
 
-def _recipe(value: Json, where: str) -> WeightRecipe:
+def _weights(value: Json, where: str) -> Weights:
     record = Record(value, where)
-    recipe = WeightRecipe(base=record.field("base", _base), loras=record.field("loras", listed(_lora)))
+    weights: Weights
+    if "lora" in value:
+        of, file = record.field("of", _weights), record.field("lora", _file)
+        weights = Lora(of, file, record.field("strength", number))
+    elif "shares" in value:
+        a, b = record.field("a", _weights), record.field("b", _weights)
+        weights = Merge(a, b, record.field("shares", listed(_share)))
+    else:
+        return _file(value, where)
     record.close()
-    return recipe
+    return weights
 
 
-def _base(value: Json, where: str) -> ModelFile | WeightRecipe:
-    return _recipe(value, where) if isinstance(value, dict) and "base" in value else _file(value, where)
+def _share(value: Json, where: str) -> tuple[str, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise wrong(where, "a list of three", value)
+    return text(value[0], f"{where}[0]"), number(value[1], f"{where}[1]"), number(value[2], f"{where}[2]")
 
 
 def _file(value: Json, where: str) -> ModelFile:
@@ -166,13 +179,6 @@ def _file(value: Json, where: str) -> ModelFile:
     file = ModelFile(kind=record.field("kind", text), name=record.field("name", text))
     record.close()
     return file
-
-
-def _lora(value: Json, where: str) -> LoraUse:
-    record = Record(value, where)
-    use = LoraUse(file=record.field("file", _file), strength=record.field("strength", number))
-    record.close()
-    return use
 
 
 def _step(value: Json, where: str) -> Step:

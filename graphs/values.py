@@ -24,23 +24,46 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
-class LoraUse:
-    """One LoRA merged at a strength. side is "model" or "clip"."""
+class Lora:
+    """The weights of `of` with one LoRA on top. Order matters: DoRA, GLoRA and OFT depend on the weights they find."""
 
+    of: Weights
     file: ModelFile
     strength: float
 
 
-@dataclass(frozen=True)
-class WeightRecipe:
-    """Where the weights of a network come from: a base file, or another recipe with one LoRA on top.
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Two models in one: a tensor of `a` times of_a plus the same tensor of `b` times of_b.
 
-    Loaders nest recipes one LoRA at a time; the fuse pass flattens the chain into one recipe with `loras` in
-    order, so that the merge is computed in one go and equal recipes compare equal.
+    shares: (prefix of the tensor's name inside its part, of_a, of_b); the longest prefix that fits a tensor decides,
+    "" is for the rest. A tensor without a share stays that of `a`.
     """
 
-    base: ModelFile | WeightRecipe
-    loras: tuple[LoraUse, ...] = ()
+    a: Weights
+    b: Weights
+    shares: tuple[tuple[str, float, float], ...]
+
+
+Weights = ModelFile | Lora | Merge  # where the weights of a network come from: a tree whose leaves are files
+
+
+def base_file(weights: Weights) -> ModelFile:
+    """The file whose architecture the weights have: that of the first leaf."""
+    while not isinstance(weights, ModelFile):
+        weights = weights.of if isinstance(weights, Lora) else weights.a
+    return weights
+
+
+def files(weights: Weights) -> tuple[ModelFile, ...]:
+    """Every file of the tree, the base file first."""
+    match weights:
+        case ModelFile():
+            return (weights,)
+        case Lora(of, file, _):
+            return (*files(of), file)
+        case Merge(a, b, _):
+            return (*files(a), *files(b))
 
 
 class CompileValue(Protocol):
@@ -58,7 +81,7 @@ class ModelValue:
     """
 
     socket: ClassVar[str] = "MODEL"
-    weights: WeightRecipe
+    weights: Weights
     overrides: Mapping[str, Json] = field(default_factory=dict)
     differential: Operand | None = None
 
@@ -68,14 +91,14 @@ class ClipValue:
     """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
 
     socket: ClassVar[str] = "CLIP"
-    weights: WeightRecipe
+    weights: Weights
     stop_layer: int | None = None
 
 
 @dataclass(frozen=True)
 class VaeValue:
     socket: ClassVar[str] = "VAE"
-    weights: WeightRecipe
+    weights: Weights
 
 
 @dataclass(frozen=True)
@@ -83,7 +106,7 @@ class ControlNetValue:
     """CONTROL_NET. averaged: each residual is replaced by its mean over the picture (the "shuffle" ControlNet)."""
 
     socket: ClassVar[str] = "CONTROL_NET"
-    weights: WeightRecipe
+    weights: Weights
     averaged: bool = False
 
 

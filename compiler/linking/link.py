@@ -25,11 +25,12 @@ from typing import Any
 from compiler.exporting.export import Exported, Initializer, emit, trace
 from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
 from compiler.linking.weights import materialise
-from compiler.models.lora import merged, recipe_hash
+from compiler.models.weights_tree import merged, weights_hash
+from graphs.dims import Dim
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec, base_name
+from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
 from runtime.store import Sink, Store, key_of
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Linker:
     def _bind(self, use: NetworkUse) -> NetworkBinding:
         network = resolve_network(use, self._find)
         exported, graph_key = self._export(network)
-        hashes = recipe_hash(use.weights, self._find)
+        hashes = weights_hash(use.weights, self._find)
         self._report("weights", use.id)
         started = time.perf_counter()
         before = self._store.made
@@ -226,7 +227,7 @@ def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping
         sizes["batch"] = (low, low, high)
     elif names == {"context"}:
         sizes["batch"] = (1, 1, 1)  # texts are projected one by one
-    used = {base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)}
+    used = {d.name for spec in inputs for d in spec.shape if isinstance(d, Dim)}
     return {name: sizes[name] for name in sorted(used)}
 
 

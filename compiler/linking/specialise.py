@@ -14,13 +14,12 @@ from typing import Any
 
 from compiler.models.checkpoint import Architecture, detect, open_checkpoint
 from compiler.models.control_file import detect_control, require_fit
-from compiler.models.lora import flattened
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
 from compiler.networks.unet_config import residual_sizes
 from graphs.errors import CheckpointError
 from graphs.program import ModelUse, NetworkUse, Program, Step
-from graphs.values import ModelFile
+from graphs.values import ModelFile, base_file
 
 Json = Any
 FindFile = Callable[[ModelFile], Path]
@@ -47,7 +46,7 @@ class ResolvedNetwork:
 
 def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     """Raises ModelMissingError, CheckpointError."""
-    base, _ = flattened(use.weights)
+    base = base_file(use.weights)
     definition = NETWORKS[use.kind]
     checkpoint = open_checkpoint(find(base))
     architecture = detect_control(checkpoint) if definition.part == "controlnet" else detect(checkpoint)
@@ -118,5 +117,4 @@ def _check_controls(step: Step, networks: Mapping[str, ResolvedNetwork], model: 
     for role, network in step.networks.items():
         if role.startswith("controlnet."):
             control = networks[network]
-            base, _ = flattened(control.use.weights)
-            require_fit(control.config, model.config, base.name)
+            require_fit(control.config, model.config, base_file(control.use.weights).name)

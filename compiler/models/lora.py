@@ -1,4 +1,4 @@
-"""Merges LoRA files into the weights of a part, in float32: W + strength * change, one file after the other."""
+"""Merges a LoRA file into the weights of a part, in float32: W + strength * change(W)."""
 
 from __future__ import annotations
 
@@ -9,60 +9,35 @@ from pathlib import Path
 
 import torch
 
-from compiler.models.checkpoint import Checkpoint, detect, list_some, open_checkpoint
-from compiler.models.file_hash import content_hash
+from compiler.models.checkpoint import Checkpoint, detect, list_some
 from compiler.models.lora_kinds import Change, Group, changes_of, role_of
 from compiler.models.lora_names import side_of, text_aliases, unet_aliases
 from compiler.models.model_file import ModelTensors, open_model_file
 from graphs.errors import CheckpointError
-from graphs.values import LoraUse, ModelFile, WeightRecipe
 
 log = logging.getLogger(__name__)
 
 Loader = Callable[[], torch.Tensor]
-FindFile = Callable[[ModelFile], Path]
 
 
-def flattened(recipe: WeightRecipe) -> tuple[ModelFile, tuple[LoraUse, ...]]:
-    """The base file of a chain of recipes and its LoRAs, first merged first."""
-    if isinstance(recipe.base, ModelFile):
-        return recipe.base, recipe.loras
-    base, loras = flattened(recipe.base)
-    return base, loras + recipe.loras
+def with_lora(
+    loaders: Mapping[str, Loader], checkpoint: Checkpoint, part: str, path: Path, strength: float
+) -> dict[str, Loader]:
+    """The tensors of a part with one file merged on top; merged tensors are float32.
 
-
-def recipe_hash(recipe: WeightRecipe, find: FindFile) -> tuple[tuple[str, str], ...]:
-    """(file, sha256) of the base and (file@strength, sha256) of each LoRA: all that the merged weights hang on."""
-    base, loras = flattened(recipe)
-    rows = [(f"{base.kind}/{base.name}", content_hash(find(base)))]
-    rows += [(f"{u.file.kind}/{u.file.name}@{u.strength!r}", content_hash(find(u.file))) for u in loras]
-    return tuple(rows)
-
-
-def merged(recipe: WeightRecipe, part: str, find: FindFile) -> Mapping[str, Loader]:
-    """The tensors of a part with every LoRA merged, as loaders by key. Untouched tensors keep their stored dtype,
-    merged ones are float32.
-
-    Modules of a LoRA that fit none of the part are listed in a warning, as ComfyUI does; what is of the other part is
-    passed over. Raises CheckpointError where a LoRA does not fit the checkpoint, or is of a kind that is not merged.
+    checkpoint: the base file, whose architecture says how LoRA files call its modules. Modules that fit none of the
+    part are listed in a warning; those of the other part are passed over. Raises CheckpointError where the file does
+    not fit the checkpoint, or is of a kind that is not merged.
     """
-    base, loras = flattened(recipe)
-    checkpoint = open_checkpoint(find(base))
-    loaders: dict[str, Loader] = {key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}
-    active = [use for use in loras if use.strength != 0.0]
-    if not active:
-        return loaders
-    aliases = _aliases(checkpoint, part)
+    tensors = open_model_file(path)
     merges: dict[str, list[_Merge]] = {}
-    for use in active:
-        tensors = open_model_file(find(use.file))
-        for key, group, change in _changes(tensors, aliases, part):
-            if key not in loaders:
-                raise CheckpointError(
-                    "a LoRA changes a tensor that the checkpoint lacks", where=f"{tensors.path}: {group.name}",
-                    expected=f"'{key}' in {checkpoint.path}", hint="use a LoRA trained for this architecture",
-                )  # fmt: skip
-            merges.setdefault(key, []).append(_Merge(use.strength, group, change))
+    for key, group, change in _changes(tensors, _aliases(checkpoint, part), part):
+        if key not in loaders:
+            raise CheckpointError(
+                "a LoRA changes a tensor that the checkpoint lacks", where=f"{tensors.path}: {group.name}",
+                expected=f"'{key}' in {checkpoint.path}", hint="use a LoRA trained for this architecture",
+            )  # fmt: skip
+        merges.setdefault(key, []).append(_Merge(strength, group, change))
     return {key: _merger(loader, merges[key], key) if key in merges else loader for key, loader in loaders.items()}
 
 
@@ -71,10 +46,6 @@ class _Merge:
     strength: float
     group: Group
     change: Change
-
-
-def _reader(checkpoint: Checkpoint, part: str, key: str) -> Loader:
-    return lambda: checkpoint.tensor(part, key)
 
 
 def _merger(read: Loader, merges: Sequence[_Merge], key: str) -> Loader:

@@ -9,7 +9,7 @@ from graphs.definition import Builder
 from graphs.node import Json, Node
 from graphs.operands import Literal, Operand, OperandTree
 from graphs.rows import compiled
-from graphs.values import Conditioning, ControlNetValue, ControlUse, ModelFile, WeightRecipe
+from graphs.values import Conditioning, ControlNetValue, ControlUse, ModelFile
 
 # What the name of a file ends in, before its suffix, whose residuals are averaged over the picture, as ComfyUI has it.
 AVERAGED = ("_shuffle", "_shuffle_fp16")
@@ -18,7 +18,7 @@ AVERAGED = ("_shuffle", "_shuffle_fp16")
 def _lower_loader(node: Node, b: Builder) -> None:
     name = str(b.constant("control_net_name"))
     averaged = name.rpartition(".")[0].endswith(AVERAGED)
-    b.output(0, ControlNetValue(WeightRecipe(ModelFile("controlnet", name)), averaged))
+    b.output(0, ControlNetValue(ModelFile("controlnet", name), averaged))
 
 
 def _with_control(conditioning: Conditioning, use: ControlUse) -> Conditioning:

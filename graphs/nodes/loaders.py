@@ -8,17 +8,17 @@ from graphs.definition import Builder
 from graphs.errors import Problem, WorkflowError
 from graphs.node import Node
 from graphs.rows import compiled
-from graphs.values import ClipValue, LoraUse, ModelFile, ModelValue, VaeValue, WeightRecipe
+from graphs.values import ClipValue, Lora, ModelFile, ModelValue, VaeValue, Weights
 
 # VAELoader lists these beside the files of models/vae: assembled from several files, or no network at all.
 BUILT_IN_VAES = ("taesd", "taesdxl", "taesd3", "taef1", "pixel_space")
 
 
 def _lower_checkpoint(node: Node, b: Builder) -> None:
-    recipe = WeightRecipe(ModelFile("checkpoints", b.constant("ckpt_name")))
-    b.output(0, ModelValue(recipe))
-    b.output(1, ClipValue(recipe))
-    b.output(2, VaeValue(recipe))
+    file = ModelFile("checkpoints", b.constant("ckpt_name"))
+    b.output(0, ModelValue(file))
+    b.output(1, ClipValue(file))
+    b.output(2, VaeValue(file))
 
 
 def _lower_vae(node: Node, b: Builder) -> None:
@@ -37,14 +37,14 @@ def _lower_vae(node: Node, b: Builder) -> None:
                 ),
             ),
         )
-    b.output(0, VaeValue(WeightRecipe(ModelFile("vae", name))))
+    b.output(0, VaeValue(ModelFile("vae", name)))
 
 
-def _with_lora(recipe: WeightRecipe, name: str, strength: float) -> WeightRecipe:
-    """The recipe with one LoRA on top; strength 0 merges nothing, and then the file is not needed either."""
+def _with_lora(weights: Weights, name: str, strength: float) -> Weights:
+    """The weights with one LoRA on top; strength 0 merges nothing, and then the file is not needed either."""
     if strength == 0:
-        return recipe
-    return WeightRecipe(recipe, (LoraUse(ModelFile("loras", name), float(strength)),))
+        return weights
+    return Lora(weights, ModelFile("loras", name), float(strength))
 
 
 def _lower_lora(node: Node, b: Builder) -> None:

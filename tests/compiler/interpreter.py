@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from compiler.passes.fuse_loras import flat_recipe
+from compiler.passes.share_networks import without_idle_loras
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS, OpSpec
 from graphs.program import Program, Step
@@ -134,9 +134,7 @@ def _controls(inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value
 
 def _network(program: Program, network_id: str) -> str:
     network = program.networks[network_id]
-    recipe = flat_recipe(network.weights)
-    uses = sorted((use.file.name, use.strength) for use in recipe.loras)
-    return digest(recipe.base, uses, json.dumps(dict(network.options), sort_keys=True))
+    return digest(without_idle_loras(network.weights), json.dumps(dict(network.options), sort_keys=True))
 
 
 def _pure_prefix(program: Program, ops: Mapping[str, OpSpec], wanted: Collection[str]) -> tuple[Step, ...]:

@@ -7,18 +7,18 @@ from typing import Any
 
 from graphs.operands import Literal, OperandTree, Param, Ref
 from graphs.program import NetworkUse, Parameter, Program, Step
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, ModelFile, Weights
 
 Json = Any
 
-SD15 = WeightRecipe(ModelFile("checkpoints", "sd15.safetensors"))
+SD15 = ModelFile("checkpoints", "sd15.safetensors")
 
 
-def lora(recipe: WeightRecipe, name: str, strength: float) -> WeightRecipe:
-    return WeightRecipe(recipe, (LoraUse(ModelFile("loras", name), strength),))
+def lora(of: Weights, name: str, strength: float) -> Weights:
+    return Lora(of, ModelFile("loras", name), strength)
 
 
-def network(network_id: str, kind: str, weights: WeightRecipe = SD15, **options: Json) -> NetworkUse:
+def network(network_id: str, kind: str, weights: Weights = SD15, **options: Json) -> NetworkUse:
     return NetworkUse(network_id, kind, weights, options)
 
 

@@ -165,7 +165,7 @@ def test_level_0_runs_the_required_passes_only() -> None:
     program = text_to_image()
     context = Context(options=CompileOptions(level=0, freeze=("3.seed",)))
     after, records = optimise_program(program, context)
-    assert [r.name for r in records] == [p.name for p in PROGRAM_PASSES if p.required] == ["freeze", "fuse_loras"]
+    assert [r.name for r in records] == [p.name for p in PROGRAM_PASSES if p.required] == ["freeze", "share_networks"]
     assert "3.seed" not in after.parameters
     assert len(after.steps) == len(program.steps)
 

@@ -21,7 +21,7 @@ from graphs.nodes import NODES
 from graphs.operands import Literal, Param
 from graphs.program import Program
 from graphs.program_json import program_to_json
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, ModelFile
 from graphs.workflow import parse_api
 
 CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
@@ -106,7 +106,7 @@ def test_a_primitive_that_a_loader_needs_is_fixed_everywhere() -> None:
             s=("SaveImage", {"images": Link("d", 0), "filename_prefix": Link("n", 0)}),
         )
     )
-    assert program.networks["vae_decoder"].weights == WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
+    assert program.networks["vae_decoder"].weights == ModelFile("checkpoints", "a.safetensors")
     assert program.steps[-1].inputs["filename_prefix"] == Literal("a.safetensors")
     assert set(program.parameters) == {"e.width", "e.height", "e.batch_size"}
 
@@ -130,10 +130,10 @@ def test_loras_nest_and_strength_0_is_none() -> None:
             **to_image(Link("k", 0)),
         )
     )  # fmt: skip
-    base = WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
-    one = WeightRecipe(base, (LoraUse(ModelFile("loras", "x"), 0.5),))
+    base = ModelFile("checkpoints", "a.safetensors")
+    one = Lora(base, ModelFile("loras", "x"), 0.5)
     assert program.networks["clip"].weights == base
-    assert program.networks["unet"].weights == WeightRecipe(one, (LoraUse(ModelFile("loras", "y"), -1.0),))
+    assert program.networks["unet"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
 
 
 def test_equal_uses_of_a_network_share_an_id_and_others_count_on() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compiler.dump import program_text, recipe_text
+from compiler.dump import program_text, weights_text
 from compiler.options import CompileOptions
 from compiler.passes.dedupe_steps import dedupe_steps
 from compiler.passes.driver import Change, Context, PassFunction
@@ -16,14 +16,14 @@ from compiler.passes.forward_identity import forward_identity
 from compiler.passes.freeze import freeze
 from compiler.passes.fuse_decode import fuse_decode
 from compiler.passes.fuse_guidance import fuse_guidance
-from compiler.passes.fuse_loras import flat_recipe, fuse_loras
 from compiler.passes.hoist import hoist
 from compiler.passes.prune_steps import prune_steps
+from compiler.passes.share_networks import share_networks
 from compiler.passes.verify import verify_program_step
 from graphs.operands import Const, Literal, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.program import ModelUse, Parameter, Program
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Merge, ModelFile
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
 
@@ -68,23 +68,24 @@ def test_freeze_narrows_what_folding_depends_on() -> None:
     assert after.steps[0].folded_when == ()
 
 
-# --- fuse_loras -----------------------------------------------------------------------------------------------------
+# --- share_networks -------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_of_loras_becomes_one_recipe() -> None:
+def test_loras_are_neither_summed_nor_reordered() -> None:
+    """DoRA, GLoRA and OFT change the weights that they find: half of one twice is not the whole of it."""
     chain = lora(lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25), "c", 0.0)
     before = program(
         [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"})],
         [network("clip", "clip_text", chain)],
     )
-    after, changes = applied(fuse_loras, before)
-    a, b = ModelFile("loras", "a"), ModelFile("loras", "b")
-    assert after.networks["clip"].weights == WeightRecipe(SD15.base, (LoraUse(a, 0.75), LoraUse(b, 1.0)))
-    assert changes == ["clip: weights are sd15.safetensors + 0.75 x a + 1 x b in one merge"]
+    after, changes = applied(share_networks, before)
+    assert after.networks["clip"].weights == lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25)
+    assert changes == [
+        "clip: weights are sd15.safetensors + 0.5 x a + 1 x b + 0.25 x a, without LoRAs of strength 0"
+    ]
 
 
 def test_equal_networks_become_one() -> None:
-    there_and_back = lora(lora(SD15, "a", 0.5), "a", -0.5)
     before = program(
         [
             step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
@@ -93,25 +94,28 @@ def test_equal_networks_become_one() -> None:
         ],
         [
             network("clip", "clip_text"),
-            network("clip.2", "clip_text", there_and_back),
+            network("clip.2", "clip_text", lora(SD15, "a", 0.0)),
             network("clip.3", "clip_text", stop_layer=-2),
         ],
     )
-    after, changes = applied(fuse_loras, before)
+    after, changes = applied(share_networks, before)
     assert set(after.networks) == {"clip", "clip.3"}
     assert [s.networks["clip"] for s in after.steps] == ["clip", "clip", "clip.3"]
     assert "clip.2: the same network as clip" in changes
 
 
-def test_strengths_add_up_without_drift() -> None:
-    recipe = SD15
-    for _ in range(10):
-        recipe = lora(recipe, "a", 0.1)
-    assert flat_recipe(recipe).loras == (LoraUse(ModelFile("loras", "a"), 1.0),)
-    for _ in range(5_000):  # no recursion over the chain
-        recipe = lora(recipe, "b", 0.0)
-    assert recipe_text(flat_recipe(recipe)) == "sd15.safetensors + 1 x a"
-    assert flat_recipe(SD15) is SD15
+def test_a_merge_keeps_its_sides_and_shares() -> None:
+    other = ModelFile("checkpoints", "other.safetensors")
+    mix = Merge(lora(SD15, "a", 0.0), lora(other, "b", 1.0), (("", 0.25, 0.75), ("out.", 1.0, 0.0)))
+    before = program(
+        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"})],
+        [network("clip", "clip_text", mix)],
+    )
+    after, _ = applied(share_networks, before)
+    assert after.networks["clip"].weights == replace(mix, a=SD15)
+    side = "(other.safetensors + 1 x b)"
+    expected = f"(0.25 x sd15.safetensors + 0.75 x {side}, out.: 1 x sd15.safetensors + 0 x {side})"
+    assert weights_text(after.networks["clip"].weights) == expected
 
 
 # --- forward_identity, prune_steps, dedupe_steps --------------------------------------------------------------------
@@ -272,7 +276,7 @@ def controlled() -> Program:
     sample = replace(
         sample, inputs={**sample.inputs, **inputs}, attrs=attrs, networks={"unet": "unet_control", **nets}
     )
-    control = WeightRecipe(ModelFile("controlnet", "c.safetensors"))
+    control = ModelFile("controlnet", "c.safetensors")
     added = (
         network("unet_control", "unet_control"), network("c", "controlnet", control),
         network("h", "controlnet_hint", control),

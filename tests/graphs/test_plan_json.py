@@ -14,18 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
 from graphs.plan_json import CONSTANTS_FILE, PLAN_FILE, load_plan, plan_from_json, plan_to_json, save_plan
 from graphs.program import NetworkUse, Parameter, Program, Step
-from graphs.values import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, Merge, ModelFile
 
-RECIPE = WeightRecipe(
-    WeightRecipe(ModelFile("checkpoints", "sd15.safetensors"), (LoraUse(ModelFile("loras", "a"), 0.5),))
-)
+RECIPE = Lora(ModelFile("checkpoints", "sd15.safetensors"), ModelFile("loras", "a"), 0.5)
 BINDING = NetworkBinding(
-    EngineRef("engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320}, {"x": ("float32", ("batch", 4))}),
+    EngineRef(
+        "engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320},
+        {"x": ("float32", (Dim("batch"), Dim("height", 8), 4))},
+    ),
     WeightRef("weights-1", "bb", 4, (("checkpoints/sd15.safetensors", "cc"),)),
 )
 PROGRAM = Program(
@@ -213,9 +215,11 @@ JSON = st.recursive(
 )
 OPERANDS = st.one_of(NAMES.map(Ref), NAMES.map(Param), NAMES.map(Const), JSON.map(Literal))
 FILES = st.builds(ModelFile, NAMES, NAMES)
-LORAS = st.lists(st.builds(LoraUse, FILES, st.floats(-2, 2)), max_size=2).map(tuple)
+SHARES = st.lists(st.tuples(NAMES, st.floats(-2, 2), st.floats(-2, 2)), max_size=2).map(tuple)
 RECIPES = st.recursive(
-    st.builds(WeightRecipe, FILES, LORAS), lambda inner: st.builds(WeightRecipe, inner, LORAS), max_leaves=3
+    FILES,
+    lambda inner: st.builds(Lora, inner, FILES, st.floats(-2, 2)) | st.builds(Merge, inner, inner, SHARES),
+    max_leaves=3,
 )
 NAME_LISTS = st.lists(NAMES, max_size=3).map(tuple)
 STEPS = st.builds(
