@@ -116,7 +116,7 @@ def ui_workflow(nodes: int, schemas: Schemas) -> dict[str, Json]:
 
 
 def measure(text: str, schemas: Schemas, parse: Callable[[Json], Graph]) -> dict[str, Json]:
-    """Milliseconds of CPU by phase for a workflow given as JSON text; wall time depends on the machine's other programs."""
+    """Milliseconds of CPU by phase for a workflow given as JSON text: the wall clock measures other programs too."""
     times = [time.process_time()]
 
     def lap() -> None:

@@ -88,8 +88,8 @@ def parity() -> str:
         worst = max(ran, key=lambda case: _number(case["distance"]["latent"]))
         peak = found["peak_rss_bytes"]
         lines.append(
-            f"{found['group']:<5} {found['backend']:<12} {found['ok']} of {len(ran)} cases within bounds"
-            f" ({found['not_yet']} not compiled yet); worst latent {_number(worst['distance']['latent']):.1e} of std"
+            f"{found['group']:<5} {found['backend']:<12} {found['ok']} of {len(ran)} within bounds"
+            f" ({found['not_yet']} not yet); worst latent {_number(worst['distance']['latent']):.1e} of std"
             f" ({worst['case']}){'' if peak is None else f'; at most {peak / 2**30:.1f} GiB of memory'}"
         )
         for case in ran:
