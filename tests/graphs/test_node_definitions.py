@@ -13,7 +13,7 @@ from graphs.node import COMBO, Input
 from graphs.nodes import NODES
 
 DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"
-FOLDER_FILES = {"checkpoints", "vae", "loras", "controlnet", "input"}
+FOLDER_FILES = {"checkpoints", "vae", "loras", "controlnet", "input", "text_encoders", "diffusion_models"}
 # Options of an input as the dump names them -> as Input does.
 OPTIONS = {"default": "default", "min": "min", "max": "max", "step": "step", "round": "round", "multiline": "multiline",
            "dynamicPrompts": "dynamic_prompts", "control_after_generate": "control_after_generate"}  # fmt: skip
@@ -63,7 +63,7 @@ def _compare(declared: Input, spec: Any) -> None:
     assert (declared.upload == "image") == options.get("image_upload", False)
     for theirs, ours in OPTIONS.items():
         assert (getattr(declared, ours) or None) == (options.get(theirs) or None), theirs
-    assert set(options) <= {*OPTIONS, "image_upload"}
+    assert set(options) <= {*OPTIONS, "image_upload", "advanced"}
 
 
 def test_the_table_is_keyed_by_class_type() -> None:
