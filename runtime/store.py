@@ -211,7 +211,7 @@ class Store:
 
     def _listed(self, record_path: Path) -> Entry | None:
         key = record_path.name.removesuffix(".json")
-        if not OUR_KEY.fullmatch(key) or not record_path.is_file():
+        if not KEY.fullmatch(key) or not record_path.is_file():
             return None
         record = self._load_record(key)
         if record is None:
@@ -230,7 +230,8 @@ class Store:
         except OSError as error:
             raise self._unreadable(error) from error
         except DamagedRecordError:
-            self._remove_damaged(key, "its record is none")
+            if OUR_KEY.fullmatch(key):  # else it may be somebody's
+                self._remove_damaged(key, "its record is none")
             return None
 
     def _write(self, key: str, make: Make, expected_bytes: int) -> Entry:
