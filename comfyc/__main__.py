@@ -1,4 +1,4 @@
-from comfyc.cli import main
+from comfyc.entry import main
 
 if __name__ == "__main__":
     main()

@@ -13,9 +13,8 @@ from typing import Any
 import click
 
 from comfyc import __version__
+from comfyc.stopping import INTERRUPTED
 from graphs.errors import ComfycError
-
-INTERRUPTED = 130
 
 # name -> (module in comfyc.commands, one line of help). The help is here so that `comfyc --help` loads no command.
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -86,8 +85,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """The entry point of the console script."""
-    try:
-        cli(prog_name="comfyc")
-    except KeyboardInterrupt:  # before or after click's own handling
-        raise SystemExit(INTERRUPTED) from None
+    """The command line as a program: see comfyc.entry."""
+    from comfyc.entry import main
+
+    main()
