@@ -1,4 +1,4 @@
-from comfyc.entry import main
+from comfyc.cli import main
 
 if __name__ == "__main__":
     main()

@@ -151,7 +151,7 @@ def test_ctrl_c_in_the_imports_is_no_traceback(tmp_path: Path) -> None:
         "    if name == 'click': os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(name, *rest, **more)\n"
         "builtins.__import__ = slow\n"
-        "from comfyc.entry import main; main()\n"
+        "from comfyc.cli import main; main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
