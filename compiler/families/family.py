@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from compiler.networks.network import Config
 from compiler.networks.shapes import Shapes
 from compiler.networks.unet_config import UNetConfig
 
 if TYPE_CHECKING:
-    from compiler.models.checkpoint import Checkpoint
+    from torch import Tensor
 
 Json = Any
 END_TOKEN = 49407
@@ -27,6 +27,17 @@ SCALED_LINEAR: Mapping[str, Json] = {
     "beta_end": 0.012,
     "timesteps": 1000,
 }
+
+
+class OpenFile(Protocol):
+    """What a family may look at in an open file: compiler.models.checkpoint.Checkpoint."""
+
+    @property
+    def tensors(self) -> Mapping[str, Any]: ...
+
+    def shapes(self, name: str) -> Shapes: ...
+
+    def tensor(self, part: str, key: str) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ INPAINT = Concat(("mask", "image"), (0.8223, -0.6876, 0.6364, 0.1380))
 EDIT = Concat(("image",), raw=True)  # InstructPix2Pix
 
 
-def eps(checkpoint: Checkpoint) -> dict[str, Json]:
+def eps(file: OpenFile) -> dict[str, Json]:
     """The prediction of families whose every model predicts the noise."""
     return {"prediction": "eps"}
 
@@ -153,6 +164,6 @@ class Family:
     heads: int | None = None
     vector: Vector | None = None
     schedule: Mapping[str, Json] = field(default_factory=lambda: SCALED_LINEAR)
-    prediction: Callable[[Checkpoint], dict[str, Json]] = eps
+    prediction: Callable[[OpenFile], dict[str, Json]] = eps
     concat: Mapping[int, Concat] = field(default_factory=lambda: {5: INPAINT, 4: EDIT})
     side: int = 512

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from compiler.families.family import Family, Json, Latent, Place, Text
+from compiler.families.family import Family, Json, Latent, OpenFile, Place, Text
 from compiler.families.parts import CLIP_H, ENCODER_H, UNET_PLACE, VAE_PLACE
-
-if TYPE_CHECKING:
-    from compiler.models.checkpoint import Checkpoint
 
 V_MARK = "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 V_DEVIATION = 0.09
 
 
-def prediction(checkpoint: Checkpoint) -> dict[str, Json]:
+def prediction(file: OpenFile) -> dict[str, Json]:
     """No file says whether it predicts noise or velocity; the spread of one bias tells the published ones apart.
 
     Source: the observed behaviour of ComfyUI.
     """
-    unet = checkpoint.part("unet")
-    if V_MARK not in unet or unet["input_blocks.0.0.weight"].shape[1] != 4:
+    shapes = file.shapes("unet").shapes
+    if V_MARK not in shapes or shapes["input_blocks.0.0.weight"][1] != 4:
         return {"prediction": "eps"}
-    spread = float(checkpoint.tensor("unet", V_MARK).float().std(unbiased=False))
+    spread = float(file.tensor("unet", V_MARK).float().std(unbiased=False))
     return {"prediction": "v" if spread > V_DEVIATION else "eps"}
 
 

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from compiler.families.family import Family, Json, Latent, Place, Text, Vector
+from compiler.families.family import Family, Json, Latent, OpenFile, Place, Text, Vector
 from compiler.families.parts import CLIP_G, CLIP_L, ENCODER_G, ENCODER_L, UNET_PLACE, VAE_PLACE
-
-if TYPE_CHECKING:
-    from compiler.models.checkpoint import Checkpoint
 
 LATENT = Latent(scale=0.13025)
 SIZES = ("height", "width", "crop_h", "crop_w", "target_height", "target_width")
 
 
-def prediction(checkpoint: Checkpoint) -> dict[str, Json]:
+def prediction(file: OpenFile) -> dict[str, Json]:
     """Files that predict velocity say so by a key "v_pred", and one "ztsnr" where their last step is pure noise."""
-    if "v_pred" not in checkpoint.tensors:
+    if "v_pred" not in file.tensors:
         return {"prediction": "eps"}
-    schedule = {"zero_terminal_snr": True} if "ztsnr" in checkpoint.tensors else {}
+    schedule = {"zero_terminal_snr": True} if "ztsnr" in file.tensors else {}
     return {"prediction": "v", "schedule": schedule}
 
 
