@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity-models parity gpu-build-check bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow parity-models parity parity-sdxl-models parity-sdxl gpu-build-check bench wheel clean
 
 VENV ?= .venv
 export VENV
 PY := $(VENV)/bin/python
-# where `make parity` keeps the 2 GB checkpoint it generates: outside the repository
+# where `make parity` keeps the checkpoints that it generates (8 GB, SDXL 15 GB): outside the repository
 PARITY_MODELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/comfyc/parity-models
 PARITY_BACKENDS ?= eager onnxruntime
 
@@ -37,12 +37,20 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity-models: setup ## generate the full-size models that parity and bench use (3.1 GB, once)
-	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
+parity-models: setup ## generate the full-size models that parity and bench use (8 GB, once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sd15
 
 parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoint
 	@status=0; for backend in $(PARITY_BACKENDS); do \
 	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; \
+	$(PY) -m benchmarks.readme_tables; exit $$status
+
+parity-sdxl-models: setup ## generate the full-size SDXL base, refiner and text encoders (15 GB, once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sdxl
+
+parity-sdxl: parity-sdxl-models ## the same on full-size SDXL, a process for each case, none above 20 GiB of memory
+	@status=0; for backend in $(PARITY_BACKENDS); do \
+	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend --group sdxl --isolated || status=1; done; \
 	$(PY) -m benchmarks.readme_tables; exit $$status
 
 gpu-build-check: setup ## build every network at full width with TensorRT-RTX; needs no GPU (2 minutes, 4 GB of disk)

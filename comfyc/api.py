@@ -41,12 +41,13 @@ class Workflow:
         file, schemas = Path(path), schemas_of(Path(object_info) if object_info else None)
         return cls(read_graph(file, schemas), schemas, file)
 
-    def check(self, *, models: Sequence[PathText] = ()) -> tuple[Problem, ...]:
-        """Every problem, warnings included; none means that it can be compiled."""
+    def check(self, *, models: Sequence[PathText] = (), strict: bool = False) -> tuple[Problem, ...]:
+        """Every problem, warnings included; without one of severity "error" it can be compiled."""
         from comfyc.sources import folders_of, listing
         from compiler.checking.check import check
 
-        return check(self.graph, self.schemas, listing(folders_of([Path(m) for m in models])))
+        files = listing(folders_of([Path(m) for m in models]))
+        return check(self.graph, self.schemas, files, strict=strict).problems
 
     def to_api(self) -> Mapping[str, Any]:
         """The API ("prompt") JSON."""
@@ -67,12 +68,13 @@ def compile(
     freeze: Sequence[str] = (),
     targets: Sequence[str] = (),
     compat: str | None = None,
+    strict: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Compiles a workflow into a plan folder and returns it.
 
     batch: (least, most). size: as --size has it ("512..1024", "512x768"). models: as --models has it; none: the
-    default folders. Raises a ComfycError (see graphs.errors).
+    default folders. strict: no output is left out. Raises a ComfycError (see graphs.errors).
     """
     from comfyc.building import compile_into, options_of, writable_plan_dir
     from comfyc.sources import folders_of
@@ -87,6 +89,7 @@ def compile(
         targets=targets,
         freeze=freeze,
         compat=compat,
+        strict=strict,
     )
     plan_dir = writable_plan_dir(Path(output))
     compile_into(

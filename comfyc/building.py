@@ -31,12 +31,13 @@ def options_of(
     targets: Sequence[str] | None = None,
     freeze: Sequence[str] = (),
     compat: str | None = None,
+    strict: bool = False,
 ) -> CompileOptions:
     """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
     from dataclasses import replace
 
-    from compiler.options import COMPATS, CompileOptions
-    from graphs.plan import Profile
+    from compiler.options import CompileOptions
+    from graphs.plan import COMPATS, Profile
 
     if targets and backend not in ("auto", "tensorrt"):
         raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")
@@ -52,6 +53,7 @@ def options_of(
         targets=tuple(targets or ()),
         freeze=tuple(freeze),
         compat=compat or COMPATS[0],
+        strict=strict,
     )
 
 

@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,9 +99,14 @@ class PlanCache:
             os.utime(folder)
         return folder
 
-    def note(self, key: str, workflow: Path) -> None:
-        """Writes down which file a plan was made from, for `comfyc cache ls`."""
-        (self.path(key) / NOTE).write_text(json.dumps({"workflow": str(workflow)}), encoding="utf-8")
+    def note(self, key: str, workflow: Path, warnings: Iterable[str] = ()) -> None:
+        """Writes down which file a plan was made from, for `comfyc cache ls`, and what was said about it."""
+        note = {"workflow": str(workflow), "warnings": list(warnings)}
+        (self.path(key) / NOTE).write_text(json.dumps(note), encoding="utf-8")
+
+    def warnings(self, key: str) -> tuple[str, ...]:
+        """The warnings about the workflow when it was compiled: they hold for every run of the plan."""
+        return tuple(str(warning) for warning in _note(self.path(key)).get("warnings", ()))
 
     def remove(self, key: str) -> None:
         shutil.rmtree(self.path(key), ignore_errors=True)
@@ -110,10 +115,7 @@ class PlanCache:
         """Least recently used first."""
         found = []
         for file in self.folder.glob("*/plan.json"):
-            try:
-                workflow = str(json.loads((file.parent / NOTE).read_text("utf-8"))["workflow"])
-            except (OSError, ValueError, KeyError):  # killed between the plan and its note
-                workflow = "?"
+            workflow = str(_note(file.parent).get("workflow", "?"))
             found.append(CachedPlan(file.parent, workflow, file.parent.stat().st_mtime))
         return tuple(sorted(found, key=lambda p: p.used))
 
@@ -125,6 +127,14 @@ class PlanCache:
                 shutil.rmtree(plan.path, ignore_errors=True)
                 gone += 1
         return gone
+
+
+def _note(plan_dir: Path) -> dict[str, Json]:
+    try:
+        note = json.loads((plan_dir / NOTE).read_text("utf-8"))
+    except (OSError, ValueError):  # killed between the plan and its note
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _needs(plan_dir: Path) -> set[str]:

@@ -114,12 +114,16 @@ def _cached_session(
     key = plan_key(graph, options, folders, schemas)
     if (found := cache.find(key)) is not None:
         try:
-            return found, Session.open(found, store=store), None
+            session = Session.open(found, store=store)
+            for warning in cache.warnings(key):
+                log.warning("%s", warning)
+            return found, session, None
         except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
             log.info("the cached plan cannot be used (%s): compiling again", error)
             cache.remove(key)
     result = compile_into(graph, cache.path(key), options, folders, store, schemas, progress)
-    cache.note(key, workflow)
+    said = [str(p) for p in result.warnings if p.severity == "warning" and p not in graph.warnings]
+    cache.note(key, workflow, said)
     return cache.path(key), Session.open(cache.path(key), store=store), result.counts
 
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.checking.check import check, coerced
-from compiler.checking.missing_models import is_missing_model, missing_models_error
+from compiler.checking.check import Checked, check
+from compiler.checking.files import is_missing_model, missing_models_error
 from compiler.linking.constants import ConstantFolder
 from compiler.linking.link import Counts, Linker, Target
 from compiler.linking.specialise import resolve
@@ -68,8 +68,8 @@ def compile_workflow(
     folding = folding_target(target)
     if folding is not target:
         why = f"{why}; {folding.backend.name} computes the constants, since {target.backend.name} does not run here"
-    graph, warnings = checked(graph, schemas, folders)
-    prompt = to_api(graph)
+    found = checked(graph, schemas, folders, strict=options.strict)
+    prompt, graph = to_api(found.graph), found.runnable
     context = Context(schemas=schemas, options=options)
     graph, graph_records = optimise_graph(graph, context)
 
@@ -102,7 +102,7 @@ def compile_workflow(
     program, program_records = optimise_program(program, replace(context, folder=folder))
     bindings = {name: linker.bind(use) for name, use in program.networks.items()}
     plan = replace(plan_of(target, program, bindings), passes=(*graph_records, *program_records))
-    return CompileResult(plan, folder.tensors, linker.counts, why, warnings)
+    return CompileResult(plan, folder.tensors, linker.counts, why, found.problems)
 
 
 def target_of(options: CompileOptions) -> tuple[Target, str]:
@@ -126,19 +126,20 @@ def folding_target(target: Target) -> Target:
     return Target(backend(FOLDING_BACKEND), "fp32", "cpu", target.profile)
 
 
-def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:
-    """The graph with widget values coerced and defaults filled in, and the warnings.
+def checked(graph: Graph, schemas: Schemas, folders: Folders, *, strict: bool = False) -> Checked:
+    """The graph with its values converted, and the warnings; without the outputs that cannot run, where others can.
 
     Raises WorkflowError; ModelMissingError where only model files are missing.
     """
     models = replace(folders, input_dir=None).files  # pictures are parameters of a run, and need not be here
-    problems = (*graph.warnings, *check(graph, schemas, models))
+    found = check(graph, schemas, models, strict=strict)
+    problems = (*graph.warnings, *found.problems)
     errors = tuple(p for p in problems if p.severity == "error")
-    if errors and all(is_missing_model(p, schemas) for p in errors):
+    if errors and all(is_missing_model(p) for p in errors):
         raise missing_models_error(errors)
     if errors:
         raise WorkflowError(f"the workflow has {len(errors)} problem{'s' if len(errors) > 1 else ''}", errors)
-    return coerced(graph, schemas), problems
+    return replace(found, problems=problems)
 
 
 def write(result: CompileResult, directory: Path) -> None:

@@ -23,6 +23,11 @@ class Builder(Protocol):
     def has(self, name: str) -> bool:
         """Whether the optional input is given."""
 
+    def inputs_like(self, prefix: str) -> tuple[str, ...]:
+        """The names that a dynamic input stands for in this node, e.g. "images." -> "images.image0", "images.image1".
+
+        In the order of its members, not that of the file."""
+
     def constant(self, name: str) -> Json:
         """A widget value that must be known at compile time (file names of loaders, LoRA strengths).
 

@@ -12,6 +12,11 @@ Json = Any  # a JSON value; Any only where JSON enters
 
 COMBO = "COMBO"
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO})
+# Types that the front end shows as widgets beyond the five that the server converts.
+BROWSER_WIDGETS = frozenset(
+    {"COLOR", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "AUDIO_RECORD"}
+    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,12 @@ class Input:
     @property
     def is_widget(self) -> bool:
         return self.type in WIDGET_TYPES and not self.force_input
+
+    @property
+    def takes_values(self) -> bool:
+        """Whether a value may stand where no link does, though the server converts none of this type."""
+        kinds = self.type.split(",")
+        return self.type == "*" or self.type in BROWSER_WIDGETS or all(kind.strip() in WIDGET_TYPES for kind in kinds)
 
     @property
     def may_lack(self) -> bool:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from graphs.definition import NodeDef
-from graphs.rows import NodeTable
+from graphs.rows import NodeTable, interpreted_inputs
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,9 @@ class InstructionSet(Mapping[str, OpSpec]):
 
 def interpreted_spec(name: str, node: NodeDef) -> OpSpec:
     """The op of an interpreted node: inputs and outputs as its schema calls them, outputs in lower case."""
-    given = [i for i in node.inputs if not i.hidden]
+    inputs, optional = interpreted_inputs(node)
     outputs = tuple(output.name.lower() for output in node.outputs)
-    inputs = tuple(i.name for i in given if not i.may_lack)
-    return OpSpec(name, inputs, outputs, optional=tuple(i.name for i in given if i.may_lack), place=node.place)
+    return OpSpec(name, inputs, outputs, optional=optional, place=node.place)
 
 
 def _nodes() -> NodeTable:

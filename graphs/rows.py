@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from graphs.definition import Builder, Lower, NodeDef
+from graphs.dynamic_inputs import AUTOGROW, DYNAMIC_COMBO, all_members
 from graphs.node import Node
 from graphs.object_info import node_def
-from graphs.operands import OperandTree
+from graphs.operands import Literal, OperandTree
 from graphs.shipped_schemas import shipped
 
 Json = Any
@@ -68,12 +69,36 @@ def _one_op(name: str, renamed: Mapping[str, str]) -> Lower:
     def lower(node: Node, b: Builder) -> None:
         inputs: dict[str, OperandTree] = {}
         for declared in b.definition.inputs:
-            if not declared.hidden and (b.has(declared.name) or not declared.may_lack):
-                inputs[renamed.get(declared.name, declared.name)] = b.operand(declared.name)
+            key = renamed.get(declared.name, declared.name)
+            if declared.type == AUTOGROW:
+                inputs[key] = tuple(b.operand(member) for member in b.inputs_like(f"{declared.name}."))
+            elif declared.type == DYNAMIC_COMBO:
+                # Another choice would need other members, so the choice is no parameter of the plan.
+                inputs[key] = Literal(b.constant(declared.name))
+                members = b.inputs_like(f"{declared.name}.")
+                inputs.update((member.rpartition(".")[2], b.operand(member)) for member in members)
+            elif not declared.hidden and (b.has(declared.name) or not declared.may_lack):
+                inputs[key] = b.operand(declared.name)
         for slot, value in enumerate(b.emit(name, inputs)[: len(b.definition.outputs)]):
             b.output(slot, value)
 
     return lower
+
+
+def interpreted_inputs(node: NodeDef) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What the function of an interpreted node must take, and what it may: the names of its inputs.
+
+    An autogrow is one input, a tuple. A dynamic combo is one for the choice and one for each member of any choice.
+    """
+    must: list[str] = []
+    may: list[str] = []
+    for declared in node.inputs:
+        if declared.type == DYNAMIC_COMBO:
+            may += all_members(declared)
+        if not declared.hidden:
+            (may if declared.may_lack and declared.type != AUTOGROW else must).append(declared.name)
+    assert len({*must, *may}) == len(must) + len(may), f"{node.class_type}: two inputs of one name"
+    return tuple(must), tuple(may)
 
 
 class NodeTable(Mapping[str, NodeDef]):

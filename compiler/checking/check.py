@@ -7,184 +7,134 @@ file name written on Windows finds its file. strict=True is the server to the le
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from compiler.checking.check_input import InputCheck, types_match
-from compiler.checking.coercion import Folders, choices, choose, converted, default_of
-from compiler.checking.hints import missing_hint, unknown_class_hint
-from compiler.checking.server_errors import node_errors, to_comfyui
-from compiler.lowering.plumbing import PASS_THROUGH, PRIMITIVES
+from compiler.checking.files import Files, KnownFiles
+from compiler.checking.findings import Findings
+from compiler.checking.links import check_link, check_no_link
+from compiler.checking.structure import (
+    Structure,
+    broken_outputs,
+    check_presence,
+    check_structure,
+    dependents,
+)
+from compiler.checking.values import check_value
 from graphs.definition import NodeDef
 from graphs.errors import Problem
 from graphs.graph import Graph
-from graphs.node import COMBO, Input, Json, Link, Node
-from graphs.schemas import Schemas
+from graphs.node import WIDGET_TYPES, Input, Link, Node
 
-__all__ = ["check", "coerced", "find_schema", "node_errors", "output_nodes", "to_comfyui", "types_match"]
+# Errors that stop the other outputs too: a server refuses the whole prompt, and comfyc what it cannot compile.
+_FATAL = frozenset({"missing_node_type", "unsupported"})
 
-# Inputs that frontends write into API files and no node takes: upload buttons, previews.
-PSEUDO_INPUTS = frozenset({"upload", "choose file to upload", "video-preview", "videopreview", "audioUI", "is_changed"})
+
+@dataclass(frozen=True)
+class Checked:
+    """graph: every widget value converted, defaults filled in, file names as the folders have them.
+
+    outputs: ids of the output nodes that can run. left_out: those that cannot, where others can: what is wrong with
+    them is a warning then, unless the check was strict.
+    """
+
+    graph: Graph
+    problems: tuple[Problem, ...]
+    outputs: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(problem for problem in self.problems if problem.severity == "error")
+
+    @property
+    def runnable(self) -> Graph:
+        """The graph without the outputs that are left out, and without what only they need."""
+        if not self.left_out:
+            return self.graph
+        needed = self.graph.ancestors(self.outputs)
+        return self.graph.replaced(node for node in self.graph if node.id in needed)
 
 
 def check(
     graph: Graph,
     schemas: Mapping[str, NodeDef],
-    folders: Folders | None = None,
+    files: Files | None = None,
     *,
     strict: bool = False,
     compiling: bool = True,
-) -> tuple[Problem, ...]:
-    """Every problem of the nodes that outputs need, in the file's order; warnings and infos among them.
+) -> Checked:
+    """Every problem of the nodes that outputs need, in the file's order, and the graph with its values converted.
 
-    folders: files by model folder, for combos that list files; a folder that is not in it is not checked.
-    strict: mirror the server: missing widgets are errors, file names must be exact, an unknown class anywhere is fatal.
+    files: by model folder, for combos that list files; a folder that is not in it is not checked.
+    strict: mirror the server: missing widgets are errors, file names must be exact, an unknown class anywhere is fatal,
+    and what is wrong with one output is an error although others can run.
     compiling: also report classes that comfyc knows but does not compile.
     """
-    known = {c: find_schema(schemas, c) for c in {node.class_type for node in graph}}
-    inputs = InputCheck(graph, known, folders, strict)
-    outputs = output_nodes(graph, schemas)
-    reached = graph.ancestors(node.id for node in outputs)
-    found: list[Problem] = []
-    for node in graph:
-        schema = known[node.class_type]
-        if schema is None and node.class_type not in PASS_THROUGH:
-            found.append(_unknown_class(node, schemas, fatal=strict or node.id in reached))
-        elif node.id in reached:
-            if compiling and schema is not None and schema.lower is None and node.class_type not in PRIMITIVES:
-                found.append(_unsupported(node))
-            found.extend(_node(node, schema, inputs))
-    if not outputs:
-        hint = "add a SaveImage or PreviewImage node, or unmute the one that is there"
-        found.append(Problem("prompt_no_outputs", "the workflow has no output node", hint=hint))
-    return _with_dependents(graph, found, outputs)
+    findings = Findings()
+    structure = check_structure(graph, schemas, findings, strict=strict, compiling=compiling)
+    known = KnownFiles(files or {})
+    nodes = [
+        _node(node, structure, known, findings, strict) if node.id in structure.reached else node for node in graph
+    ]
+    if any(new is not old for new, old in zip(nodes, graph, strict=True)):
+        graph = graph.replaced(nodes)
+    return _sorted_out(graph, structure, findings, strict)
 
 
-def coerced(graph: Graph, schemas: Mapping[str, NodeDef], folders: Folders | None = None) -> Graph:
-    """The graph with every widget value converted, defaults filled in and file names as they are on this disk.
+def _sorted_out(graph: Graph, structure: Structure, findings: Findings, strict: bool) -> Checked:
+    """The problems in the file's order, each with the outputs that hang on it, and which outputs can run."""
+    outputs = tuple(node.id for node in structure.outputs)
+    if not findings.problems:
+        return Checked(graph, (), outputs, ())
+    place = {node.id: number for number, node in enumerate(graph)}
 
-    Values that cannot be converted stay as they are: `check` reports them.
-    """
-    known = {c: find_schema(schemas, c) for c in {node.class_type for node in graph}}
-    nodes = [_coerced(node, known[node.class_type], folders) for node in graph]
-    return graph if all(new is old for new, old in zip(nodes, graph, strict=True)) else graph.replaced(nodes)
+    def order(problem: Problem) -> tuple[int, int]:
+        """The file's order of nodes, the schema's of inputs."""
+        if problem.node_id is None:
+            return len(place), 0
+        schema = structure.known[graph[problem.node_id].class_type]
+        names = [declared.name for declared in schema.inputs] if schema and problem.input_name is not None else []
+        return place[problem.node_id], names.index(problem.input_name) if problem.input_name in names else len(names)
+
+    by_node = dependents(structure, findings.problems)
+    problems = [
+        replace(p, dependent_outputs=by_node[p.node_id]) if p.node_id is not None else p
+        for p in sorted(findings.problems, key=order)
+    ]
+    errors = [p for p in problems if p.severity == "error"]
+    broken = broken_outputs(structure, errors)
+    left_out = tuple(i for i in outputs if i in broken)
+    if len(left_out) == len(outputs) or any(p.type in _FATAL for p in errors):
+        return Checked(graph, tuple(problems), (), ())
+    if not strict:
+        problems = [replace(p, severity="warning") if p.severity == "error" else p for p in problems]
+        message = "this output is left out, the others are made"
+        hint = "see the problems named with it, or use --strict to stop at them"
+        problems += [
+            Problem("output_left_out", message, i, graph[i].class_type, hint=hint, severity="warning") for i in left_out
+        ]
+    return Checked(graph, tuple(problems), tuple(i for i in outputs if i not in broken), left_out)
 
 
-def find_schema(schemas: Mapping[str, NodeDef], class_type: str) -> NodeDef | None:
-    """The schema of a class, also under a name that it had earlier."""
-    return schemas.lookup(class_type) if isinstance(schemas, Schemas) else schemas.get(class_type)
-
-
-def output_nodes(graph: Graph, schemas: Mapping[str, NodeDef]) -> tuple[Node, ...]:
-    """The nodes that do something for the user: save, preview."""
-    known = {class_type: find_schema(schemas, class_type) for class_type in {node.class_type for node in graph}}
-    return tuple(node for node in graph if (schema := known[node.class_type]) is not None and schema.output_node)
-
-
-def _unknown_class(node: Node, schemas: Mapping[str, NodeDef], *, fatal: bool) -> Problem:
-    hint, severity = unknown_class_hint(node.class_type, schemas), "error" if fatal else "warning"
-    return Problem("missing_node_type", "unknown node class", node.id, node.class_type, hint=hint, severity=severity)
-
-
-def _unsupported(node: Node) -> Problem:
-    hint = "remove or bypass the node; the rest of the workflow is checked all the same"
-    return Problem("unsupported", "comfyc does not compile this node class yet", node.id, node.class_type, hint=hint)
-
-
-def _node(node: Node, schema: NodeDef | None, inputs: InputCheck) -> Iterator[Problem]:
+def _node(node: Node, structure: Structure, known: KnownFiles, findings: Findings, strict: bool) -> Node:
+    """The node with its values converted; reports what is wrong with its inputs."""
+    schema = structure.known[node.class_type]
     if schema is None:  # a reroute: of whatever type
-        for name, value in node.links.items():
-            yield from inputs.link(node, Input(name, "*"), value)
-        return
-    names = set()
-    for declared in schema.inputs:
-        names.add(declared.name)
-        if declared.hidden:
-            continue
-        if declared.name in node.inputs:
-            yield from inputs.problems(node, declared, node.inputs[declared.name])
-        elif declared.required:
-            yield from _missing(node, declared, inputs.strict)
-    if not names.issuperset(node.inputs):
-        yield from _unknown_inputs(node, names)
-
-
-def _missing(node: Node, declared: Input, strict: bool) -> Iterator[Problem]:
-    if declared.type.startswith("COMFY_") and any(name.startswith(f"{declared.name}.") for name in node.inputs):
-        return  # a dynamic input is given by its members
-    default = default_of(declared) if declared.is_widget and not strict else None
-    missing = Problem(
-        "required_input_missing",
-        "required input is missing",
-        node.id,
-        node.class_type,
-        declared.name,
-        hint=missing_hint(declared),
-        details=declared.name,
-        extra_info={"input_name": declared.name},
-    )
-    if default is not None:
-        message, hint = f"missing, so the default {default!r} is taken", "set it to be sure"
-        missing = replace(missing, message=message, hint=hint, severity="warning")
-    yield missing
-
-
-def _unknown_inputs(node: Node, names: set[str]) -> Iterator[Problem]:
-    for name in node.inputs:
-        if name in names or name in PSEUDO_INPUTS or name.partition(".")[0] in names:
-            continue  # dotted names are members of a dynamic input
-        close = get_close_matches(name, names, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else None
-        message = "the class has no such input, so it is ignored"
-        yield Problem("unknown_input", message, node.id, node.class_type, name, hint=hint, severity="info")
-
-
-def _with_dependents(graph: Graph, problems: list[Problem], outputs: tuple[Node, ...]) -> tuple[Problem, ...]:
-    """The problems, each with the output nodes that hang on its node."""
-    if not any(problem.node_id is not None for problem in problems):
-        return tuple(problems)
-    masks = {node.id: 1 << i for i, node in enumerate(outputs)}  # outputs reached, a bit each
-    for node in reversed(graph.topological()):
-        mask = masks.get(node.id, 0)
-        for consumer, _, _ in graph.consumers(node.id):
-            mask |= masks[consumer]
-        masks[node.id] = mask
-    names: dict[int, tuple[str, ...]] = {}
-    for mask in {masks[problem.node_id] for problem in problems if problem.node_id is not None}:
-        names[mask] = tuple(node.id for i, node in enumerate(outputs) if mask >> i & 1)
-    return tuple(
-        replace(p, dependent_outputs=names[masks[p.node_id]]) if p.node_id is not None else p for p in problems
-    )
-
-
-def _coerced(node: Node, schema: NodeDef | None, folders: Folders | None) -> Node:
-    if schema is None:
+        for name, link in node.links.items():
+            check_link(structure, node, Input(name, "*"), link, findings)
         return node
-    changed: dict[str, Json] = {}
+    changed, is_compiled = check_presence(node, schema, findings, strict=strict), schema.lower is not None
     for declared in schema.inputs:
-        if declared.hidden:
+        name = declared.name
+        if declared.hidden or name not in node.inputs:
             continue
-        if declared.name not in node.inputs:
-            default = default_of(declared) if declared.required and declared.is_widget else None
-            if default is not None:
-                changed[declared.name] = default
-            continue
-        given = node.inputs[declared.name]
-        if isinstance(given, Link | list):
-            continue
-        value = _coerced_value(declared, given, folders)
-        if value is not given and (type(value) is not type(given) or value != given):
-            changed[declared.name] = value
+        if isinstance(given := node.inputs[name], Link):
+            check_link(structure, node, declared, given, findings)
+        elif declared.type in WIDGET_TYPES:
+            value = check_value(node, declared, given, known, findings, strict=strict, is_compiled=is_compiled)
+            if value is not given and (type(value) is not type(given) or value != given):
+                changed[name] = value
+        else:
+            check_no_link(node, declared, given, findings)
     return replace(node, inputs={**node.inputs, **changed}) if changed else node
-
-
-def _coerced_value(declared: Input, value: Json, folders: Folders | None) -> Json:
-    try:
-        value = converted(declared.type, value)
-    except (ValueError, TypeError, OverflowError):
-        return value  # reported by check
-    if declared.type == COMBO and (accepted := choices(declared, folders)) is not None:
-        choice = choose(declared, value, accepted)
-        return choice.value if choice.found else value
-    return value

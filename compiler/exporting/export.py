@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import fx, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.export import Dim, ExportedProgram
+from torch.export import Dim as TracedDim
+from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from compiler.exporting.onnx.dialect import DIALECTS
@@ -28,8 +29,9 @@ from compiler.exporting.onnx.emitter import Emitter, dtype_name
 from compiler.exporting.onnx.precision import float32_nodes
 from compiler.exporting.onnx.translators import TRANSLATORS
 from compiler.exporting.weight_layout import weight_layout
+from graphs.dims import Dim, Size, size_of
 from graphs.errors import ExportError
-from runtime.backends.backend import TensorSpec, base_name, size_of
+from runtime.backends.backend import TensorSpec
 
 EXPORTED_PROGRAM = "exported-program"
 FORMS = (*DIALECTS, EXPORTED_PROGRAM)
@@ -77,7 +79,7 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec]) -> ExportedProgram:
         example = tuple(
             torch.empty([sizes.hint(d) for d in s.shape], dtype=getattr(torch, s.dtype)) for s in inputs
         )
-    dynamic = tuple({i: sizes.dim(d) for i, d in enumerate(s.shape) if isinstance(d, str)} for s in inputs)
+    dynamic = tuple({i: sizes.dim(d) for i, d in enumerate(s.shape) if isinstance(d, Dim)} for s in inputs)
     try:
         with torch.no_grad():
             return torch.export.export(shadow, example, dynamic_shapes=_by_argument(shadow, dynamic), strict=False)
@@ -86,24 +88,23 @@ def trace(module: nn.Module, inputs: Sequence[TensorSpec]) -> ExportedProgram:
 
 
 class _Sizes:
-    """What the tracer is told of the dynamic sizes named in the inputs: "batch", "height*8", "height/4"."""
+    """The dynamic sizes of the inputs in the tracer's terms: example sizes, and relations between them."""
 
     def __init__(self, inputs: Sequence[TensorSpec]) -> None:
-        self._names = sorted({base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)})
+        self._names = sorted({d.name for spec in inputs for d in spec.shape if isinstance(d, Dim)})
         self._dims = {
-            n: Dim(n, min=_TRACE_MIN_COUNT if n in _COUNTS else _TRACE_MIN, max=1 << 16) for n in self._names
+            n: TracedDim(n, min=_TRACE_MIN_COUNT if n in _COUNTS else _TRACE_MIN, max=1 << 16) for n in self._names
         }
 
-    def hint(self, size: int | str) -> int:
+    def hint(self, size: Size) -> int:
         """An example size; no two names share one, so that the tracer takes no two dynamic sizes for equal."""
         hints = {n: 3 + 2 * i if n in _COUNTS else _TRACE_MIN * 2 + 8 * i for i, n in enumerate(self._names)}
         return size_of(size, hints)
 
-    def dim(self, size: str) -> object:
-        if "/" in size:
-            return Dim.AUTO  # a size rounded up cannot be told to the tracer: it finds the relation in the network
-        _, _, factor = size.partition("*")
-        return self._dims[base_name(size)] * int(factor) if factor else self._dims[base_name(size)]
+    def dim(self, size: Dim) -> object:
+        if size.over > 1:
+            return TracedDim.AUTO  # the tracer takes no rounded size: it finds the relation in the network
+        return self._dims[size.name] * size.times if size.times > 1 else self._dims[size.name]
 
 
 def _by_argument(module: nn.Module, dynamic: tuple[dict[int, object], ...]) -> tuple[object, ...]:

@@ -26,10 +26,11 @@ from compiler.exporting.export import Exported, Initializer, emit, trace
 from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
 from compiler.linking.weights import materialise
 from compiler.models.weights_tree import merged, weights_hash
+from graphs.dims import Dim
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec, base_name
+from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
 from runtime.store import Sink, Store, key_of
 
 log = logging.getLogger(__name__)
@@ -226,7 +227,7 @@ def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping
         sizes["batch"] = (low, low, high)
     elif names == {"context"}:
         sizes["batch"] = (1, 1, 1)  # texts are projected one by one
-    used = {base_name(d) for spec in inputs for d in spec.shape if isinstance(d, str)}
+    used = {d.name for spec in inputs for d in spec.shape if isinstance(d, Dim)}
     return {name: sizes[name] for name in sorted(used)}
 
 

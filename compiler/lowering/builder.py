@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TypeVar
 
 from graphs.definition import Builder, NodeDef
+from graphs.dynamic_inputs import DYNAMIC_COMBO, expanded
 from graphs.errors import Problem, WorkflowError
 from graphs.node import Input, Json, Link, Node
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
@@ -111,10 +113,15 @@ class NodeBuilder(Builder):
             return self._linked(name, schema, given)
         if given is None and name not in self._node.inputs:
             raise self._problem("required_input_missing", "required input is missing", name, hint="link it or set it")
-        if not schema.is_widget:
-            expected = f"a link of type {schema.type}"
-            raise self._problem("bad_linked_input", "a value stands here", name, expected=expected, got=repr(given))
-        return self._parameter(name, schema, given)
+        if schema.is_widget:
+            return self._parameter(name, schema, given)
+        if schema.takes_values:
+            return Literal(given)
+        expected = f"a link of type {schema.type}"
+        raise self._problem("bad_linked_input", "a value stands here", name, expected=expected, got=repr(given))
+
+    def inputs_like(self, prefix: str) -> tuple[str, ...]:
+        return tuple(name for name in self._expanded if name.startswith(prefix))
 
     def constant(self, name: str) -> Json:
         value = self.value(name)
@@ -135,13 +142,13 @@ class NodeBuilder(Builder):
         value = self.value(name)
         if isinstance(value, kind):
             return value
-        raise self._mismatch(name, value)
+        raise self._mismatch(name, value, kind.socket)
 
     def operand(self, name: str) -> Operand:
         value = self.value(name)
         if isinstance(value, Ref | Param | Const | Literal):
             return value
-        raise self._mismatch(name, value)
+        raise self._mismatch(name, value, self._schema(name).type)
 
     def network(self, kind: str, weights: Weights, **options: Json) -> str:
         return self._program.network(kind, weights, options)
@@ -182,8 +189,16 @@ class NodeBuilder(Builder):
 
     def _schema(self, name: str) -> Input:
         schema = self._definition.input(name)
-        assert schema is not None, f"{self._definition.class_type} has no input '{name}'"
+        if schema is None or schema.type == DYNAMIC_COMBO:
+            schema = self._expanded.get(name)
+        if schema is None:
+            raise self._problem("unknown_input", "the class has no such input, and its lowering asks for it", name)
         return schema
+
+    @cached_property
+    def _expanded(self) -> Mapping[str, Input]:
+        """The inputs by name, with those that dynamic ones stand for."""
+        return {i.name: i for i in expanded(self._definition.inputs, self._node.inputs)}
 
     def _linked(self, name: str, schema: Input, link: Link) -> Value:
         if link.node in self._poisoned:
@@ -227,8 +242,7 @@ class NodeBuilder(Builder):
             options=options,
         )
 
-    def _mismatch(self, name: str, value: Value) -> WorkflowError:
-        expected = self._schema(name).type
+    def _mismatch(self, name: str, value: Value, expected: str) -> WorkflowError:
         if isinstance(value, Ref | Param | Const | Literal):
             got = "a value that exists only while running"
         else:

@@ -24,6 +24,7 @@ from compiler.networks.text import ClipText, TextConfig
 from compiler.networks.unet import UNet, UNetContext, UNetControl, UNetCore, UNetCoreControl, UNetTime
 from compiler.networks.unet_config import UNetConfig, context_sizes, residual_sizes, time_sizes
 from compiler.networks.vae import VaeConfig, VaeDecoder, VaeDecoderU8, VaeEncoder
+from graphs.dims import Dim
 from graphs.errors import CheckpointError
 from runtime.backends.backend import TensorSpec
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 Specs = tuple[TensorSpec, ...]
 F32 = "float32"
+BATCH, HEIGHT, WIDTH, TEXT, STEPS = (Dim(name) for name in ("batch", "height", "width", "text", "steps"))
 
 
 def _config_of(part: str) -> Callable[[Architecture, Mapping[str, Any]], Config]:
@@ -47,7 +49,7 @@ def _config_of(part: str) -> Callable[[Architecture, Mapping[str, Any]], Config]
 
 
 def _latent(name: str, config: UNetConfig, channels: int) -> TensorSpec:
-    return TensorSpec(name, F32, ("batch", channels, "height", "width"))
+    return TensorSpec(name, F32, (BATCH, channels, HEIGHT, WIDTH))
 
 
 def _eps(config: UNetConfig) -> Specs:
@@ -57,27 +59,28 @@ def _eps(config: UNetConfig) -> Specs:
 def _unet_inputs(config: UNetConfig) -> Specs:
     return (
         _latent("x", config, config.in_channels),
-        TensorSpec("timesteps", F32, ("batch",)),
-        TensorSpec("context", F32, ("batch", "text", config.context_width)),
+        TensorSpec("timesteps", F32, (BATCH,)),
+        TensorSpec("context", F32, (BATCH, TEXT, config.context_width)),
     )
 
 
 def _core_inputs(config: UNetConfig) -> Specs:
     return (
         _latent("x", config, config.in_channels),
-        TensorSpec("time", F32, ("batch", sum(time_sizes(config)))),
-        TensorSpec("context_kv", F32, ("batch", "text", sum(context_sizes(config)))),
+        TensorSpec("time", F32, (BATCH, sum(time_sizes(config)))),
+        TensorSpec("context_kv", F32, (BATCH, TEXT, sum(context_sizes(config)))),
     )
 
 
 def _residuals(config: UNetConfig) -> Specs:
-    """What a ControlNet adds to a U-Net. "height/4": the latent's height, halved twice, each time rounded up."""
+    """The outputs of a ControlNet, which the U-Net adds: at the latent's size, halved some times."""
 
-    def side(name: str, halvings: int) -> str:
-        return f"{name}/{2**halvings}" if halvings else name
+
+    def side(name: str, halvings: int) -> Dim:
+        return Dim(name, over=2**halvings)
 
     return tuple(
-        TensorSpec(f"control_{number}", F32, ("batch", width, side("height", halvings), side("width", halvings)))
+        TensorSpec(f"control_{number}", F32, (BATCH, width, side("height", halvings), side("width", halvings)))
         for number, (width, halvings) in enumerate(residual_sizes(config))
     )
 
@@ -89,17 +92,17 @@ def _control_inputs(config: ControlNetConfig, *conditions: TensorSpec) -> Specs:
 
 def _hint_image(config: ControlNetConfig) -> TensorSpec:
     scale = math.prod(HINT_STRIDES)
-    return TensorSpec("hint_image", F32, ("batch", f"height*{scale}", f"width*{scale}", config.hint_channels))
+    return TensorSpec("hint_image", F32, (BATCH, Dim("height", scale), Dim("width", scale), config.hint_channels))
 
 
 def _pixels(config: VaeConfig, dtype: str) -> TensorSpec:
-    """Height and width of pictures are multiples of the latent's: "height*8" in the graph's own terms."""
+    """Height and width of pictures are multiples of the latent's."""
     scale = config.downscale
-    return TensorSpec("image", dtype, ("batch", f"height*{scale}", f"width*{scale}", config.image_channels))
+    return TensorSpec("image", dtype, (BATCH, Dim("height", scale), Dim("width", scale), config.image_channels))
 
 
 def _vae_latent(config: VaeConfig) -> TensorSpec:
-    return TensorSpec("latent", F32, ("batch", config.embed_channels, "height", "width"))
+    return TensorSpec("latent", F32, (BATCH, config.embed_channels, HEIGHT, WIDTH))
 
 
 def _unet(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
@@ -125,22 +128,22 @@ _NETWORKS = (
     _unet(
         "unet_time",
         UNetTime,
-        lambda c: (TensorSpec("timesteps", F32, ("steps",)),),
-        lambda c: (TensorSpec("time", F32, ("steps", sum(time_sizes(c)))),),
+        lambda c: (TensorSpec("timesteps", F32, (STEPS,)),),
+        lambda c: (TensorSpec("time", F32, (STEPS, sum(time_sizes(c)))),),
     ),
     _unet(
         "unet_context",
         UNetContext,
-        lambda c: (TensorSpec("context", F32, ("batch", "text", c.context_width)),),
-        lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(context_sizes(c)))),),
+        lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.context_width)),),
+        lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(context_sizes(c)))),),
     ),
     _control(
         "controlnet",
         ControlNetStep,
         lambda c: _control_inputs(
             c,
-            TensorSpec("timesteps", F32, ("batch",)),
-            TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),
+            TensorSpec("timesteps", F32, (BATCH,)),
+            TensorSpec("context", F32, (BATCH, TEXT, c.encoder.context_width)),
         ),
         lambda c: _residuals(c.encoder),
     ),
@@ -149,22 +152,22 @@ _NETWORKS = (
         ControlNetCore,
         lambda c: _control_inputs(
             c,
-            TensorSpec("time", F32, ("batch", sum(control_time_sizes(c)))),
-            TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),
+            TensorSpec("time", F32, (BATCH, sum(control_time_sizes(c)))),
+            TensorSpec("context_kv", F32, (BATCH, TEXT, sum(control_context_sizes(c)))),
         ),
         lambda c: _residuals(c.encoder),
     ),
     _control(
         "controlnet_time",
         ControlNetTime,
-        lambda c: (TensorSpec("timesteps", F32, ("steps",)),),
-        lambda c: (TensorSpec("time", F32, ("steps", sum(control_time_sizes(c)))),),
+        lambda c: (TensorSpec("timesteps", F32, (STEPS,)),),
+        lambda c: (TensorSpec("time", F32, (STEPS, sum(control_time_sizes(c)))),),
     ),
     _control(
         "controlnet_context",
         ControlNetContext,
-        lambda c: (TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),),
-        lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),),
+        lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.encoder.context_width)),),
+        lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(control_context_sizes(c)))),),
     ),
     _control(
         "controlnet_hint",
@@ -181,13 +184,13 @@ _NETWORKS = (
         _config_of("clip"),
         ClipText,
         lambda c: (
-            TensorSpec("tokens", "int64", ("batch", c.positions)),
-            TensorSpec("override", F32, ("batch", c.positions, c.width)),
-            TensorSpec("override_mask", F32, ("batch", c.positions, 1)),
+            TensorSpec("tokens", "int64", (BATCH, c.positions)),
+            TensorSpec("override", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("override_mask", F32, (BATCH, c.positions, 1)),
         ),
         lambda c: (
-            TensorSpec("hidden", F32, ("batch", c.positions, c.width)),
-            TensorSpec("pooled", F32, ("batch", c.width)),
+            TensorSpec("hidden", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("pooled", F32, (BATCH, c.width)),
         ),
     ),
 )

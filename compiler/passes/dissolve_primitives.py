@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.checking.check import find_schema
 from compiler.lowering.plumbing import PRIMITIVES
 from compiler.passes.driver import Change, Context, PassResult
 from graphs.definition import NodeDef
 from graphs.graph import Graph
 from graphs.node import Json, Link, Node
+from graphs.node_classes import find_schema
 from graphs.values import COMPILE_TIME_TYPES
 
 

@@ -22,8 +22,8 @@ from itertools import combinations
 from typing import Any
 
 from graphs.definition import NodeDef
-from graphs.node import WIDGET_TYPES, Input
-from graphs.object_info import input_def
+from graphs.dynamic_inputs import DYNAMIC_COMBO, combo_members
+from graphs.node import BROWSER_WIDGETS, WIDGET_TYPES, Input
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode
 from graphs.reading.widget_fit import BAD, STRONG, WEAK, fit
@@ -32,12 +32,6 @@ Json = Any
 
 CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 SEEDS = frozenset({"seed", "noise_seed"})
-# Types that the front end shows as widgets beyond the five that the server converts.
-BROWSER_WIDGETS = frozenset(
-    {"COLOR", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "AUDIO_RECORD"}
-    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP"}
-)
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 # Widgets that belong to no input of the server: never part of the API form.
 PSEUDO = frozenset(
     {"control_after_generate", "control_filter_list", "upload", "choose file to upload", "videopreview", "audioUI"}
@@ -184,7 +178,7 @@ def walk(slots: list[Input], values: list[Json], linked: frozenset[str] = frozen
             result.bad.append(slot.name)
         result.weak += quality == WEAK
         if slot.type == DYNAMIC_COMBO:
-            rest.extend(reversed(dynamic_members(slot, value)))
+            rest.extend(reversed([i for i in combo_members(slot, value) if is_browser_widget(i)]))
         while slot.upload and at < len(values) and values[at] in _BUTTONS:
             at += 1
         if at < len(values) and _takes_control(slot, values[at]):
@@ -200,17 +194,6 @@ def _takes_control(slot: Input, value: Json) -> bool:
     if isinstance(value, bool):
         return seed  # 2023: whether to draw a new seed after each run
     return (seed or slot.control_after_generate) and isinstance(value, str) and value in CONTROL_WORDS
-
-
-def dynamic_members(slot: Input, key: Json) -> list[Input]:
-    """The widgets that a dynamic combo shows for its value, named "combo.member"."""
-    for option in slot.extra.get("options") or ():
-        if isinstance(option, Mapping) and option.get("key") == key:
-            inputs = option.get("inputs") or {}
-            members = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
-            parsed = [input_def("", f"{slot.name}.{name}", spec) for name, spec in members.items()]
-            return [i for i in parsed if is_browser_widget(i)]
-    return []
 
 
 def _other_walks(

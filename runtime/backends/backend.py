@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from graphs.dims import Size
+
 if TYPE_CHECKING:
     import torch
 
@@ -19,26 +21,6 @@ WEIGHTS_LOCATION = "weights".ljust(160, "_")
 # Metadata of an ONNX graph: which header the weight file must have for the graph's places to be right (its SHA-256).
 LAYOUT_KEY = "weight_layout"
 
-Dim = int | str  # a str names a dynamic dimension: "batch", "height", "height*8", "height/4"; see size_of
-
-
-def base_name(dim: str) -> str:
-    """The dynamic dimension that a dimension follows: "height" for "height", "height*8" and "height/4"."""
-    return dim.partition("*")[0].partition("/")[0]
-
-
-def size_of(dim: Dim, sizes: Mapping[str, int]) -> int:
-    """The number behind a dimension. sizes: of the dynamic dimensions by name.
-
-    "height*8" is a multiple; "height/4" is height halved twice, rounded up each time, as convolutions of stride 2 do.
-    """
-    if isinstance(dim, int):
-        return dim
-    size = sizes[base_name(dim)]
-    _, _, factor = dim.partition("*")
-    _, _, divisor = dim.partition("/")
-    return -(-size // int(divisor)) if divisor else size * int(factor or 1)
-
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -46,7 +28,7 @@ class TensorSpec:
 
     name: str
     dtype: str
-    shape: tuple[Dim, ...]
+    shape: tuple[Size, ...]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ import logging
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from graphs.dims import Size
 from graphs.errors import BuildError, DeviceError, UsageError
+from graphs.plan import PRECISIONS
 from runtime.backends.backend import Availability, EngineSpec, Module, NetworkModel, Progress, TensorSpec
 from runtime.backends.build_process import Built, run_build
 
@@ -34,7 +36,6 @@ TARGETS: Mapping[str, str] = MappingProxyType(
         "sm121": "Blackwell: GB10",
     }
 )
-PRECISIONS = ("fp16", "bf16", "fp32")
 NOT_RUN = "running TensorRT engines needs an NVIDIA GPU and is not part of this version, which builds them only"
 _RUN_HINT = "compile with --backend onnxruntime to make pictures on this machine"
 
@@ -99,7 +100,6 @@ def shapes(
 ) -> dict[str, list[list[int]]]:
     """Input name -> its smallest, usual and largest shape; inputs of one fixed shape are left out.
 
-    "height*8" is a multiple of a dynamic size, "height/4" a part of it, rounded up as convolutions of stride 2 do.
     Raises BuildError for a dynamic size without bounds, or bounds out of order: the library takes both and fails later.
     """
     found: dict[str, list[list[int]]] = {}
@@ -111,17 +111,16 @@ def shapes(
     return found
 
 
-def _bounds(size: int | str, profile: Mapping[str, tuple[int, int, int]], where: str) -> tuple[int, int, int]:
+def _bounds(size: Size, profile: Mapping[str, tuple[int, int, int]], where: str) -> tuple[int, int, int]:
     if isinstance(size, int):
         return size, size, size
-    product, _, divisor = size.partition("/")
-    name, _, factor = product.partition("*")
-    if name not in profile:
-        raise BuildError(f"the size {name!r} has no bounds", where=where, expected=", ".join(sorted(profile)))
-    low, opt, high = (-(-value * int(factor or 1) // int(divisor or 1)) for value in profile[name])
+    if size.name not in profile:
+        raise BuildError(f"the size {size.name!r} has no bounds", where=where, expected=", ".join(sorted(profile)))
+    low, opt, high = (size.size(value) for value in profile[size.name])
     if not 0 < low <= opt <= high:
         got = f"{low}, {opt}, {high}"
-        raise BuildError(f"the bounds of {name!r} are out of order", where=where, expected="min <= opt <= max", got=got)
+        what = f"the bounds of {size.name!r} are out of order"
+        raise BuildError(what, where=where, expected="min <= opt <= max", got=got)
     return low, opt, high
 
 

@@ -19,12 +19,13 @@ from compiler.networks import NETWORKS
 from compiler.networks.controlnet import ControlNet, ControlNetConfig
 from compiler.networks.unet import UNet, UNetControl
 from compiler.networks.unet_config import UNetConfig, residual_sizes
+from graphs.dims import size_of
 from graphs.plan import Profile
 from graphs.program import NetworkUse
 from graphs.values import ModelFile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend
-from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, size_of
+from runtime.backends.backend import EngineSpec, Module, TensorSpec
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
 
@@ -142,12 +143,3 @@ def test_every_dialect_has_one_input_per_residual(form: str) -> None:
     assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNET))))]
     for name in names:
         assert name.encode() in found.graph
-
-
-@pytest.mark.parametrize(
-    ("dim", "size"), [(4, 4), ("height", 9), ("height*8", 72), ("height/2", 5), ("height/4", 3), ("height/8", 2)]
-)
-def test_dimensions_follow_the_latent(dim: int | str, size: int) -> None:
-    assert size_of(dim, {"height": 9}) == size
-    if isinstance(dim, str):
-        assert base_name(dim) == "height"

@@ -21,8 +21,9 @@ from compiler.linking.weights import materialise
 from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
+from graphs.dims import size_of
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec, size_of
+from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of

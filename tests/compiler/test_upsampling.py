@@ -12,6 +12,7 @@ from torch import nn
 
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.weights import materialise
+from graphs.dims import Dim
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -35,8 +36,9 @@ class Up(nn.Module):
 
 
 def exported(module: nn.Module, form: str = "onnx-ort") -> Exported:
-    inputs = (TensorSpec("x", "float32", ("batch", 6, "height", "width")),)
-    return emit(trace(module, inputs), form, inputs, (TensorSpec("y", "float32", ("batch", 10, "h2", "w2")),))
+    inputs = (TensorSpec("x", "float32", (Dim("batch"), 6, Dim("height"), Dim("width"))),)
+    outputs = (TensorSpec("y", "float32", (Dim("batch"), 10, Dim("h2"), Dim("w2"))),)
+    return emit(trace(module, inputs), form, inputs, outputs)
 
 
 def ops(network: Exported) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.weights import materialise
+from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, PlanError, RunError
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import WEIGHTS_LOCATION, EngineSpec, NetworkModel, TensorSpec
@@ -36,8 +37,8 @@ class Block(torch.nn.Module):
 
 
 def exported(module: torch.nn.Module) -> Exported:
-    inputs = (TensorSpec("x", "float32", ("batch", 6, "height", "width")),)
-    outputs = (TensorSpec("y", "float32", ("batch", "height", "width", 3)),)
+    inputs = (TensorSpec("x", "float32", (Dim("batch"), 6, Dim("height"), Dim("width"))),)
+    outputs = (TensorSpec("y", "float32", (Dim("batch"), Dim("height"), Dim("width"), 3)),)
     return emit(trace(module, inputs), "onnx-ort", inputs, outputs)
 
 

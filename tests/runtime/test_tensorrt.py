@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, UsageError
 from runtime.backends import backend, pick
 from runtime.backends.backend import EngineSpec, TensorSpec
@@ -83,9 +84,9 @@ def test_the_fingerprint_tells_everything_an_engine_is_bound_to() -> None:
 def test_shapes_of_a_profile() -> None:
     profile = {"batch": (1, 2, 8), "height": (8, 64, 128), "width": (16, 64, 64)}
     inputs = (
-        TensorSpec("image", "float32", ("batch", "height*8", "width*8", 3)),
+        TensorSpec("image", "float32", (Dim("batch"), Dim("height", 8), Dim("width", 8), 3)),
         TensorSpec("table", "float32", (77, 64)),
-        TensorSpec("part", "float32", ("batch", "height/16", "width")),
+        TensorSpec("part", "float32", (Dim("batch"), Dim("height", over=16), Dim("width"))),
     )
     expected = {
         "image": [[1, 64, 128, 3], [2, 512, 512, 3], [8, 1024, 512, 3]],
@@ -93,7 +94,7 @@ def test_shapes_of_a_profile() -> None:
     }
     assert shapes(inputs, profile, "here") == expected
     with pytest.raises(BuildError, match="'text' has no bounds: expected batch, height, width"):
-        shapes((TensorSpec("context", "float32", ("batch", "text", 64)),), profile, "here")
+        shapes((TensorSpec("context", "float32", (Dim("batch"), Dim("text"), 64)),), profile, "here")
     with pytest.raises(BuildError, match="out of order: expected min <= opt <= max, got 4, 2, 8"):
         shapes(inputs, {**profile, "batch": (4, 2, 8)}, "here")
 

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from compiler.exporting.weight_layout import WeightLayout
+from graphs.dims import size_to_json
 from runtime.backends.backend import LAYOUT_KEY, WEIGHTS_LOCATION, TensorSpec
 
 MICROSOFT = "com.microsoft"
@@ -145,7 +146,7 @@ def check(model: bytes) -> None:
 
 
 def _info(spec: TensorSpec) -> Any:
-    return helper.make_tensor_value_info(spec.name, onnx_dtype(spec.dtype), list(spec.shape))
+    return helper.make_tensor_value_info(spec.name, onnx_dtype(spec.dtype), [size_to_json(d) for d in spec.shape])
 
 
 def _external(slot: WeightSlot, layout: WeightLayout | None) -> Any:
