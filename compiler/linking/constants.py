@@ -18,6 +18,7 @@ from runtime.context import OpContext
 from runtime.engines import Modules
 from runtime.executor import execute, select
 from runtime.ops import op_function
+from runtime.sampling.batching import alone
 from runtime.store import Store
 
 PlanOf = Callable[[Program, Mapping[str, NetworkBinding]], Plan]  # a plan of this program with these bindings
@@ -36,15 +37,15 @@ class ConstantFolder:
         plan = self._plan_of(program, {name: self._linker.bind(program.networks[name]) for name in sorted(called)})
         modules = Modules(plan, StoreArtifacts(self._store), backend)
         try:
-            with torch.inference_mode():
-                outcome = execute(
-                    instructions,
-                    op=op_function,
-                    context=lambda step: _context(step, plan, modules),
-                    params={name: parameter.default for name, parameter in program.parameters.items()},
-                    constants=self.tensors,
-                    keep=tuple(wanted),
-                )
+            run = execute(
+                instructions,
+                op=op_function,
+                context=lambda step: _context(step, plan, modules),
+                params={name: parameter.default for name, parameter in program.parameters.items()},
+                constants=self.tensors,
+                keep=tuple(wanted),
+            )
+            outcome = alone(run)
         finally:
             modules.close()
         return {name: self._keep(key, outcome.values[name]) for name, key in wanted.items()}

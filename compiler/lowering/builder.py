@@ -162,7 +162,7 @@ class NodeBuilder(Builder):
         model: str | None = None,
     ) -> tuple[Ref, ...]:
         spec, inputs, networks = OPS[op], dict(inputs or {}), dict(networks or {})
-        wrong = (set(spec.inputs) - set(inputs)) | (set(inputs) - set(spec.inputs) - set(spec.optional))
+        wrong = (set(spec.inputs) - set(inputs)) | {name for name in inputs if not spec.takes(name)}
         assert not wrong, f"{op}: inputs {sorted(wrong)} are missing or unknown"
         assert set(networks) >= set(spec.networks), f"{op}: networks {sorted(networks)}, expected {spec.networks}"
         assert all(spec.calls(role) for role in networks), f"{op}: networks {sorted(networks)}"
