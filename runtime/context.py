@@ -48,4 +48,3 @@ class OpContext:
     workflow: Mapping[str, Json] | None = None
     model: Mapping[str, Json] = field(default_factory=dict)
     observe: Observe | None = None
-    observe: Observe | None = None
