@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from runtime.backends.backend import Module
     from runtime.sampling.driver import Observe
-    from runtime.sampling.driver import Observe
 
 Json = Any
 
@@ -24,7 +23,6 @@ class Interrupted(Exception):  # noqa: N818  an outcome, like KeyboardInterrupt
 @dataclass(frozen=True)
 class OpContext:
     """module(role) loads the engine of that role on first use. progress(done, total) raises Interrupted when cancelled.
-    observe: sees each evaluation of a sampling loop, its query and its prediction.
     observe: sees each evaluation of a sampling loop, its query and its prediction.
 
     model: the facts of the step's model, empty for a step that names none (graphs.program.ModelUse):
@@ -48,5 +46,4 @@ class OpContext:
     prompt: Mapping[str, Json] = field(default_factory=dict)
     workflow: Mapping[str, Json] | None = None
     model: Mapping[str, Json] = field(default_factory=dict)
-    observe: Observe | None = None
     observe: Observe | None = None

@@ -88,8 +88,10 @@ def merged_facts(facts: Mapping[str, Json], overrides: Mapping[str, Json]) -> di
     merged = dict(facts)
     for name, value in overrides.items():
         old = merged.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping) and "kind" not in value
-        merged[name] = merged_facts(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and "kind" not in value:
+            merged[name] = merged_facts(old, value)
+        else:
+            merged[name] = value
     return merged
 
 
