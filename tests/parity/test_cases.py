@@ -75,7 +75,8 @@ def test_reasons_are_the_errors_own() -> None:
     other = Problem("required_input_missing", "missing", node_id="5", class_type="VAEDecode")
     assert reason_not_yet(WorkflowError("two problems", (unsupported, other))) == "FreeU"
     assert reason_not_yet(WorkflowError("one problem", (other,))) is None
-    assert reason_not_yet(CheckpointError("is a Flux file")) == "is a Flux file"
+    foreign = CheckpointError("not compiled yet", where="/models/a.safetensors", expected="SDXL", got="Flux")
+    assert reason_not_yet(foreign) == "not compiled yet: expected SDXL, got Flux"
     assert reason_not_yet(ModelMissingError("a model file is missing")) is None
 
 
