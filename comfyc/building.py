@@ -36,8 +36,8 @@ def options_of(
     """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
     from dataclasses import replace
 
-    from compiler.options import COMPATS, CompileOptions
-    from graphs.plan import Profile
+    from compiler.options import CompileOptions
+    from graphs.plan import COMPATS, Profile
 
     if targets and backend not in ("auto", "tensorrt"):
         raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from comfyc.parameter_types import BatchType, ParameterNameType, SettingType, SizeType, TargetsType
-from compiler.options import BACKENDS, COMPATS, PRECISIONS
+from graphs.plan import COMPATS, PRECISIONS
+from runtime.backends import BACKENDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -90,14 +91,14 @@ def compile_options(command: F) -> F:
         (
             click.option(
                 "--backend",
-                type=click.Choice(BACKENDS),
+                type=click.Choice(("auto", *BACKENDS)),
                 default="auto",
                 show_default=True,
                 help="What runs the networks.",
             ),
             click.option(
                 "--precision",
-                type=click.Choice(PRECISIONS),
+                type=click.Choice(("auto", *PRECISIONS)),
                 default="auto",
                 show_default=True,
                 help="Number format of the networks.",

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphs.plan import Profile
-
-COMPATS = ("comfyui-0.8", "comfyui-0.3")
-BACKENDS = ("auto", "onnxruntime", "eager", "tensorrt", "null")
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+from graphs.plan import COMPATS, Profile
 
 
 @dataclass(frozen=True)
@@ -24,6 +20,6 @@ class CompileOptions:
     profile: Profile = field(default_factory=Profile)
     targets: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
-    compat: str = "comfyui-0.8"
+    compat: str = COMPATS[0]
     level: int = 1
     strict: bool = False

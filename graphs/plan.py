@@ -15,6 +15,9 @@ from graphs.program import Program
 Json = Any
 PLAN_VERSION = 1
 
+COMPATS = ("comfyui-0.8", "comfyui-0.3")  # the ComfyUI to agree with where versions differ; the first is the default
+PRECISIONS = ("fp32", "fp16", "bf16")  # of an engine
+
 
 @dataclass(frozen=True)
 class EngineRef:
@@ -25,7 +28,7 @@ class EngineRef:
     size_bytes: int
     backend: str
     fingerprint: str
-    precision: str  # "fp32", "fp16", "bf16"
+    precision: str  # one of PRECISIONS
     architecture: Mapping[str, Json] = field(default_factory=dict)  # the network's config, readable
     inputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
     outputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class Plan:
     profile: Profile
     backend: str
     device: str
-    compat: str  # "comfyui-0.8" or "comfyui-0.3": where versions differ in noise
+    compat: str  # one of COMPATS: where versions differ in noise
     prompt: Mapping[str, Json]  # API JSON of the workflow, for the picture's metadata
     workflow: Mapping[str, Json] | None = None  # UI JSON, where the input had one
     embeddings: Mapping[str, str] = field(default_factory=dict)  # textual inversion name -> path

@@ -26,6 +26,7 @@ from runtime.limits import check_inputs
 from runtime.memory import peak_rss_bytes
 from runtime.metadata import updated_prompt, updated_workflow
 from runtime.ops import op_function
+from runtime.preflight import preflight
 from runtime.run_parameters import changed, resolve
 from runtime.values import SavedFile
 
@@ -197,6 +198,9 @@ class _Run:
         loaded_before = session._modules.load_s
         kept = _written(program)
         instructions = select(program, changed=self._changed, keep=kept)
+        input_dir, output_dir, temp_dir = self._folders
+        steps = (instruction.step for instruction in instructions if not instruction.folded)
+        preflight(steps, self._values, input_dir=input_dir, output_dir=output_dir, temp_dir=temp_dir)
         with torch.inference_mode():
             outcome = execute(
                 instructions,

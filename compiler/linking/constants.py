@@ -72,4 +72,5 @@ def _context(step: Step, plan: Plan, modules: Modules) -> OpContext:
         output_dir=nowhere,
         temp_dir=nowhere,
         embeddings=plan.embeddings,
+        model=plan.program.models[step.model].facts if step.model is not None else {},
     )

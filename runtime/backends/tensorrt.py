@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from graphs.dims import Size
 from graphs.errors import BuildError, DeviceError, UsageError
+from graphs.plan import PRECISIONS
 from runtime.backends.backend import Availability, EngineSpec, Module, NetworkModel, Progress, TensorSpec
 from runtime.backends.build_process import Built, run_build
 
@@ -35,7 +36,6 @@ TARGETS: Mapping[str, str] = MappingProxyType(
         "sm121": "Blackwell: GB10",
     }
 )
-PRECISIONS = ("fp16", "bf16", "fp32")
 NOT_RUN = "running TensorRT engines needs an NVIDIA GPU and is not part of this version, which builds them only"
 _RUN_HINT = "compile with --backend onnxruntime to make pictures on this machine"
 

@@ -16,11 +16,11 @@ from compiler.lowering.lower import lower
 from graphs.definition import Builder, NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
+from graphs.json_form import to_json
 from graphs.node import Input, Link, Node, Output
 from graphs.nodes import NODES
 from graphs.operands import Literal, Param
 from graphs.program import Program
-from graphs.program_json import program_to_json
 from graphs.values import Lora, ModelFile
 from graphs.workflow import parse_api
 
@@ -29,7 +29,8 @@ CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
 
 def readable(program: Program) -> dict[str, Any]:
     """The program as JSON, less what is the same everywhere: empty fields of steps, and options of parameters."""
-    document = program_to_json(program)
+    whole: dict[str, Any] = to_json(program)
+    document = {name: whole[name] for name in ("parameters", "networks", "models", "steps")}
     document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [], None)} for step in document["steps"]]
     for parameter in document["parameters"].values():
         options = parameter.pop("options")

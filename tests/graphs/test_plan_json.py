@@ -18,7 +18,15 @@ from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
-from graphs.plan_json import CONSTANTS_FILE, PLAN_FILE, load_plan, plan_from_json, plan_to_json, save_plan
+from graphs.plan_json import (
+    CONSTANTS_FILE,
+    PLAN_FILE,
+    content_sum,
+    load_plan,
+    plan_from_json,
+    plan_to_json,
+    save_plan,
+)
 from graphs.program import NetworkUse, Parameter, Program, Step
 from graphs.values import Lora, Merge, ModelFile
 
@@ -82,6 +90,14 @@ def test_the_file_is_readable_and_stable(tmp_path: Path) -> None:
     assert all(len(line) < 140 for line in text.splitlines())
 
 
+def rewrite(plan: Path, change: Callable[[Any], object]) -> None:
+    """Changes plan.json as somebody would who also mends its sum."""
+    document = json.loads((plan / PLAN_FILE).read_text())
+    del document["sha256"]
+    change(document)
+    (plan / PLAN_FILE).write_text(json.dumps({**document, "sha256": content_sum(document)}))
+
+
 def _set(*path: str | int) -> Callable[[Any, Any], None]:
     def change(document: Any, value: Any) -> None:
         for key in path[:-1]:
@@ -95,10 +111,27 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
     ("change", "value", "message"),
     [
         (_set("version"), 99, "expected 1, got 99; compile the workflow again"),
-        (_set("version"), "1", r"version: damaged plan: expected a whole number, got '1'"),
+        (_set("version"), "1", "a plan of another version: expected 1, got '1'"),
+        (_set("device"), "tpu", "device: damaged plan: expected cpu or cuda, got tpu"),
+        (_set("compat"), "comfyui-9", "expected comfyui-0.8 or comfyui-0.3, got comfyui-9"),
+        (_set("prompt", "6"), 3, "prompt.6: damaged plan: expected an object with class_type and inputs, got 3"),
+        (_set("prompt"), [], "prompt: damaged plan: expected an object"),
+        (_set("program", "parameters", "6.text", "default"), 3, "expected a default of type STRING, got 3"),
+        (_set("program", "parameters", "3.cfg", "default"), True, "expected a default of type FLOAT, got True"),
+        (_set("program", "steps", 1, "id"), "6.encode_text", "expected an id of its own"),
+        (_set("program", "steps", 0, "outputs"), "ab", "expected a list, got 'ab'"),
+        (_set("program", "steps", 1, "outputs"), ["6.pooled"], "expected a value of its own, got 6.pooled"),
+        (_set("program", "steps", 0, "folded"), {"9": "e"}, "expected an output of the step, got 9"),
+        (_set("program", "steps", 1, "frees"), ["9"], "expected a value that is there, got 9"),
+        (_set("program", "steps", 0, "networks", "vae"), "clip", "expected a role of the op, got vae"),
+        (_set("program", "steps", 0, "inputs", "wish"), {"value": 1}, "expected inputs of the op, got wish"),
+        (_set("program", "steps", 1, "model"), "m0", "expected a model, got m0"),
+        (_set("program", "networks", "clip", "weights", "file"), 3, "weights.file: damaged plan: expected an object"),
+        (_set("program", "networks", "clip", "weights", "strength"), "1", "strength: damaged plan: expected a number"),
+        (_set("bindings", "clip", "engine", "inputs", "x", 1, 0), "8*8", r"x.*: damaged plan: expected a size"),
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
-        (_set("program", "steps", 0, "inputs"), {}, "expected inputs text"),
+        (_set("program", "steps", 0, "inputs"), {}, "expected inputs text, got none"),
         (_set("program", "steps", 0, "networks"), {}, "expected a network in the role clip, got none"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
         (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
@@ -109,7 +142,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "parameters", "6.text"), None, "expected an object"),
         (_set("program", "parameters", "3.cfg", "min"), "low", "expected a number"),
         (_set("bindings"), {}, "expected an engine for the network, got clip"),
-        (_set("bindings", "clip", "engine", "inputs"), {"x": [1]}, "expected a list of two"),
+        (_set("bindings", "clip", "engine", "inputs"), {"x": [1]}, "expected a list of 2"),
         (_set("profile", "width"), [8, 4], r"expected \[smallest, largest\]"),
         (_set("constants", "sha256"), "0", "not the file that the plan was written with"),
         (_set("constants"), None, "expected a constant, got e"),
@@ -117,9 +150,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
 )
 def test_damage_is_told(tmp_path: Path, change: Callable[[Any, Any], None], value: Any, message: str) -> None:
     save_plan(PLAN, constants("e"), tmp_path)
-    document = json.loads((tmp_path / PLAN_FILE).read_text())
-    change(document, value)
-    (tmp_path / PLAN_FILE).write_text(json.dumps(document))
+    rewrite(tmp_path, lambda document: change(document, value))
     with pytest.raises(PlanError, match=message):
         load_plan(tmp_path)
 
@@ -127,10 +158,35 @@ def test_damage_is_told(tmp_path: Path, change: Callable[[Any, Any], None], valu
 @pytest.mark.parametrize("field", [*plan_to_json(PLAN), "constants"])
 def test_a_missing_field_is_told(tmp_path: Path, field: str) -> None:
     save_plan(PLAN, constants("e"), tmp_path)
-    document = json.loads((tmp_path / PLAN_FILE).read_text())
-    del document[field]
-    (tmp_path / PLAN_FILE).write_text(json.dumps(document))
-    with pytest.raises(PlanError, match=f"field '{field}'"):
+    rewrite(tmp_path, lambda document: document.pop(field))
+    with pytest.raises(PlanError, match="another version" if field == "version" else f"field '{field}'"):
+        load_plan(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    save_plan(PLAN, constants("e"), tmp_path)
+    whole = (tmp_path / PLAN_FILE).read_bytes()
+    for place in range(0, len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        (tmp_path / PLAN_FILE).write_bytes(damaged)
+        try:
+            loaded = load_plan(tmp_path)
+        except PlanError:
+            continue
+        assert loaded == PLAN  # a blank between two fields
+
+
+def test_the_layout_of_the_file_does_not_count(tmp_path: Path) -> None:
+    save_plan(PLAN, constants("e"), tmp_path)
+    (tmp_path / PLAN_FILE).write_text(json.dumps(json.loads((tmp_path / PLAN_FILE).read_text()), indent=4))
+    assert load_plan(tmp_path) == PLAN
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, constants("e")[:-3], b"\x08" + bytes(7) + b"[1, 2, 3"])
+def test_constants_that_are_no_safetensors_file(tmp_path: Path, damage: bytes) -> None:
+    save_plan(PLAN, damage, tmp_path)
+    with pytest.raises(PlanError, match=r"cannot read .*constants\.safetensors"):
         load_plan(tmp_path)
 
 
@@ -178,7 +234,7 @@ def test_a_failed_write_leaves_the_old_plan(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_writers_that_race_leave_one_whole_plan(tmp_path: Path) -> None:
-    plans = [replace(PLAN, device=f"device {i}") for i in range(8)]
+    plans = [replace(PLAN, comfyc_version=str(i)) for i in range(8)]
     threads = [threading.Thread(target=save_plan, args=(p, constants("e"), tmp_path / "plan")) for p in plans]
     for thread in threads:
         thread.start()
@@ -203,8 +259,8 @@ def test_a_plan_that_a_racing_writer_takes_away_is_not_taken_for_something_else(
         return listdir(tmp_path / "aside")
 
     monkeypatch.setattr(os, "listdir", racing)
-    save_plan(replace(PLAN, device="another"), constants("e"), tmp_path / "plan")
-    assert load_plan(tmp_path / "plan").device == "another"
+    save_plan(replace(PLAN, comfyc_version="another"), constants("e"), tmp_path / "plan")
+    assert load_plan(tmp_path / "plan").comfyc_version == "another"
 
 
 NAMES = st.text("abc.57:_", min_size=1, max_size=6)
