@@ -75,6 +75,7 @@ _OPS = (
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),
     OpSpec("encode_image", ("image",), ("latent",), ("vae_encoder",)),
     OpSpec("grey_out", ("image", "mask", "grow"), ("image", "mask")),
+    OpSpec("quantize_image", ("image", "colors", "dither"), ("image",)),
     OpSpec("image_to_u8", ("image",), ("image_u8",)),
     OpSpec("resize_image", ("image", "method", "width", "height", "crop"), ("image",)),
     OpSpec("scale_image", ("image", "method", "factor"), ("image",)),

@@ -184,6 +184,9 @@ class NodeBuilder(Builder):
         )
         return refs
 
+    def unsupported(self, name: str, message: str, hint: str | None = None) -> WorkflowError:
+        return self._problem("unsupported_value", message, name, hint=hint)
+
     def output(self, slot: int, value: Value) -> None:
         self._program.values[(self._node.id, slot)] = value
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphs.definition import Builder
-from graphs.errors import Problem, WorkflowError
 from graphs.node import Node
 from graphs.rows import compiled
 from graphs.values import ClipValue, Lora, ModelFile, ModelValue, VaeValue, Weights
@@ -24,19 +23,8 @@ def _lower_checkpoint(node: Node, b: Builder) -> None:
 def _lower_vae(node: Node, b: Builder) -> None:
     name = b.constant("vae_name")
     if name in BUILT_IN_VAES:
-        raise WorkflowError(
-            "this VAE is not compiled yet",
-            (
-                Problem(
-                    "unsupported_value",
-                    f"'{name}' is not compiled yet",
-                    node_id=node.id,
-                    class_type=node.class_type,
-                    input_name="vae_name",
-                    hint="choose a file of models/vae, or link the checkpoint's own VAE",
-                ),
-            ),
-        )
+        hint = "choose a file of models/vae, or link the checkpoint's own VAE"
+        raise b.unsupported("vae_name", f"'{name}' is not compiled yet", hint)
     b.output(0, VaeValue(ModelFile("vae", name)))
 
 
