@@ -74,7 +74,7 @@ class Demonstration:
 
     def _install(self) -> Path:
         from comfyc.demo_model import install
-        from runtime.store import default_root
+        from runtime.store_settings import default_root
 
         began = time.perf_counter()
         models = install(default_root() / "demo-models")

@@ -43,7 +43,7 @@ class Folders:
     @classmethod
     def of(cls, roots: Iterable[str | os.PathLike[str]], *, input_dir: str | os.PathLike[str] | None = None) -> Folders:
         """Raises UsageError when a root does not exist or a yaml file cannot be read."""
-        paths = tuple(Path(r).expanduser() for r in roots)
+        paths = tuple(Path(os.path.expanduser(r)) for r in roots)
         first: dict[str, list[Path]] = {}
         last: dict[str, list[Path]] = {}
         found_input: Path | None = None
@@ -63,7 +63,7 @@ class Folders:
                 found_output = found_output or _existing(home / "output")
         kinds = dict.fromkeys([*first, *last])
         dirs = {kind: _unique([*first.get(kind, []), *last.get(kind, [])]) for kind in kinds}
-        chosen_input = Path(input_dir).expanduser() if input_dir is not None else found_input
+        chosen_input = Path(os.path.expanduser(input_dir)) if input_dir is not None else found_input
         return cls(paths, dirs, chosen_input, found_output)
 
     @classmethod

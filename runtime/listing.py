@@ -17,8 +17,8 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-MAX_DIRECTORIES = 20_000  # of one tree: somebody named "/" as a model folder
-MAX_FILES = 500_000
+MAX_DIRECTORIES = 10_000  # of one tree: somebody named "/" as a model folder
+MAX_FILES = 200_000
 MAX_DEPTH = 64
 MAX_PATHS = 8  # ways to one directory through links: more of them multiply
 _SETTLED_NS = 2_000_000_000  # the coarsest clock, FAT's

@@ -9,7 +9,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from runtime.store import default_root
+from runtime.store_settings import default_root
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def content_hash(path: Path, memory: Path | None = None) -> str:
 
 @lru_cache(maxsize=1024)
 def _remembered(path: Path, identity: str, memory: Path) -> str:
-    note = memory / hashlib.sha256(identity.encode()).hexdigest()
+    note = memory / hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
     try:
         known = note.read_text(encoding="ascii").strip()
         if len(known) == 64 and set(known) <= set("0123456789abcdef"):

@@ -32,15 +32,16 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     return None
 
 
-def load_embedding(path: Path, width: int) -> Tensor:
-    """The vectors of a textual inversion file: (n, W) float32, W being what the file has (of several, `width`).
+def load_embedding(path: Path, encoder: str, width: int) -> Tensor:
+    """The vectors of a textual inversion file: (n, W) float32, W being what the file has. encoder: "clip_l",
+    "clip_g" or another, of that `width`.
 
     Layouts: {"string_to_param": {any: vectors}} (training web UIs), {"clip_l": vectors, "clip_g": ...} (SDXL, the part
     for this encoder), a list of dicts, or vectors under any one name ("emb_params", "*", a diffusers token).
     Raises CheckpointError for a damaged file or one without vectors.
     """
     content = _read(path)
-    vectors = _vectors(content, width)
+    vectors = _vectors(content, encoder, width)
     if vectors is None or vectors.dim() not in (1, 2) or vectors.numel() == 0 or not vectors.is_floating_point():
         raise CheckpointError(
             "the textual inversion file holds no vectors",
@@ -77,7 +78,7 @@ def _safetensors_error() -> type[Exception]:
     return found
 
 
-def _vectors(content: Any, width: int) -> Tensor | None:
+def _vectors(content: Any, encoder: str, width: int) -> Tensor | None:
     if isinstance(content, Tensor):
         return content
     if isinstance(content, list):
@@ -88,6 +89,6 @@ def _vectors(content: Any, width: int) -> Tensor | None:
         return None
     if isinstance(content.get("string_to_param"), dict):
         content = content["string_to_param"]
-    elif isinstance(content.get("clip_l"), Tensor):
-        return content["clip_l"]  # type: ignore[no-any-return]
+    elif isinstance(content.get(encoder), Tensor):
+        return content[encoder]  # type: ignore[no-any-return]
     return next((t for t in content.values() if isinstance(t, Tensor)), None)
