@@ -10,8 +10,8 @@ Many nodes, few ops. A value at run time is one of
   sigmas   (n+1,) float32, descending              noise     runtime.values.Noise: like latent.samples, and its seed
   context  (B, T, K) text keys and values of every cross-attention, concatenated
   timesteps, time   (n,) and (n, E) float32: the embedding of each step of a schedule
-  sizes    numbers by name, of a vector condition
-  vector   (1, V) float32, the vector condition    concat    (B or 1, C, h, w) float32, channels beside the latent's
+  sizes    numbers by name                         vector    (1, V) float32, the vector condition
+  concat   (B or 1, C, h, w) float32, channels beside the latent's
   place, span, control, entry, guider   the values of runtime.sampling.conditions       sampler   a SamplerDef
   files    tuple of runtime.values.SavedFile
 """
@@ -31,7 +31,8 @@ class OpSpec:
     """pure: no effect besides its outputs, equal inputs give equal outputs (prune and dedupe rely on it).
 
     foldable: pure and worth computing at compile time when it depends on constants and defaults only.
-    optional, optional_networks: inputs and roles that a step may lack. groups: inputs that a step has any number of by
+    optional, optional_networks: inputs and roles that a step may lack. numbered_networks: roles that a step has any
+    number of, called "NAME.0", "NAME.1", ... groups: inputs that a step has any number of by
     name, called "GROUP.NAME" ("sides.positive"). place: "module:function" of an op that is an interpreted node; the
     others are in runtime.ops."""
 
@@ -43,12 +44,15 @@ class OpSpec:
     foldable: bool = False
     optional: tuple[str, ...] = ()
     optional_networks: tuple[str, ...] = ()
+    numbered_networks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     place: str | None = None
 
     def calls(self, role: str) -> bool:
         """Whether a step of this op may call a network in that role."""
-        return role in self.networks or role in self.optional_networks
+        name, _, number = role.rpartition(".")
+        known = role in self.networks or role in self.optional_networks
+        return known or (number.isdecimal() and name in self.numbered_networks)
 
     def takes(self, name: str) -> bool:
         """Whether a step of this op may have an input of that name."""
@@ -91,6 +95,7 @@ _OPS = (
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),
     OpSpec("encode_image", ("image",), ("latent",), ("vae_encoder",)),
     OpSpec("grey_out", ("image", "mask", "grow"), ("image", "mask")),
+    OpSpec("quantize_image", ("image", "colors", "dither"), ("image",)),
     OpSpec("image_to_u8", ("image",), ("image_u8",)),
     OpSpec("resize_image", ("image", "method", "width", "height", "crop"), ("image",)),
     OpSpec("scale_image", ("image", "method", "factor"), ("image",)),

@@ -24,7 +24,6 @@ class Interrupted(Exception):  # noqa: N818  an outcome, like KeyboardInterrupt
 class OpContext:
     """module(role) loads the engine of that role on first use. progress(done, total) raises Interrupted when cancelled.
     observe: sees each evaluation of a sampling loop, its query and its prediction.
-    observe: sees each evaluation of a sampling loop, its query and its prediction.
 
     model: the facts of the step's model, empty for a step that names none (graphs.program.ModelUse):
       family "sd15"; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end":

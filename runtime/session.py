@@ -166,7 +166,9 @@ class Session:
         cancel: threading.Event | None = None,
         observe: Observe | None = None,
     ) -> Calls[RunResult]:
-        """A run that someone else drives, alone or together with others (runtime.sampling.batching). params: by name ("3.seed"), those left out have the workflow's value.
+        """A run that someone else drives, alone or together with others (runtime.sampling.batching).
+
+        params: by name ("3.seed"), those left out have the workflow's value.
 
         temp_dir: where previews go, a folder of the system's temporary one when None. on_step: called before each
         step that runs. progress: called with (what, done, total) within long steps; False from it, or cancel once

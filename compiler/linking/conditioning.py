@@ -50,7 +50,9 @@ def _with_channels(steps: list[Step], models: Mapping[str, ModelUse]) -> list[St
         if step.op == "entry" and "concat" not in step.inputs and guide is not None and guide.outputs[0] in latents:
             name = f"{step.outputs[0]}.concat"
             inputs: dict[str, OperandTree] = {"latent": latents[guide.outputs[0]]}
-            done.append(Step(f"{step.id}.make_concat", "make_concat", inputs, {}, (name,), nodes=step.nodes, model=guide.model))
+            done.append(
+                Step(f"{step.id}.make_concat", "make_concat", inputs, {}, (name,), nodes=step.nodes, model=guide.model)
+            )
             step = replace(step, inputs={**step.inputs, "concat": Ref(name)})
         done.append(step)
     return done

@@ -56,7 +56,7 @@ def hoist(program: Program, context: Context) -> PassResult[Program]:
             continue
         before = len(hoister.steps)
         hoister.sample(step)
-        made = ", ".join(s.id for s in hoister.steps[before:-1] if s.op in (PROJECT, EMBED)) or "steps of an earlier one"
+        made = ", ".join(s.id for s in hoister.steps[before:] if s.op in (PROJECT, EMBED)) or "an earlier one's steps"
         changes.append(Change(step.id, f"text keys and values and time embeddings come from {made}, outside the loop"))
     if not changes:
         return PassResult(program)
@@ -85,7 +85,7 @@ class _Hoister:
         entries = [self._maker(operand, ENTRY) for operand in _entries(guide)]
         if not self._is_whole(guide) or not entries:
             return False
-        controls = [self._maker(o, CONTROL) for e in entries if e is not None for o in _flat(e.inputs.get("controls", ()))]
+        controls = [self._maker(o, CONTROL) for e in entries if e is not None for o in _controls(e)]
         return all(e is not None and "embedding" in e.inputs for e in entries) and all(
             c is not None and "embedding" in c.inputs and self._is_whole(c) for c in controls
         )
@@ -158,8 +158,8 @@ class _Hoister:
         key = (op, *inputs.values(), *networks.values(), model)
         if key not in self._made:
             owner = guide.id.partition(".")[0]
-            names = tuple(self._names.new(f"{owner}.{output}") for output in outputs)
-            step_id = self._names.new(f"{owner}.{op}")
+            names = tuple(self._names.value(f"{owner}.{output}") for output in outputs)
+            step_id = self._names.step(f"{owner}.{op}")
             self.steps.append(Step(step_id, op, inputs, {}, names, networks, guide.nodes, model=model))
             self._made[key] = tuple(Ref(name) for name in names)
         return self._made[key]
@@ -171,8 +171,8 @@ class _Hoister:
             if old.id in self._free_ids:
                 self._free_ids.remove(old.id)
             else:
-                outputs = tuple(self._names.new(name) for name in new.outputs)
-                new = replace(new, id=self._names.new(new.id), outputs=outputs)
+                outputs = tuple(self._names.value(name) for name in new.outputs)
+                new = replace(new, id=self._names.step(new.id), outputs=outputs)
             self.steps.append(new)
             self._made[key] = tuple(Ref(name) for name in new.outputs)
         (ref,) = self._made[key]
@@ -192,7 +192,7 @@ class _Hoister:
             if (network.kind, network.weights, network.options) == (kind, whole.weights, whole.options):
                 return network.id
         name = whole.id.replace(whole.kind, kind, 1) if whole.id.startswith(whole.kind) else f"{whole.id}.{kind}"
-        part = replace(whole, id=self._names.new(name), kind=kind)
+        part = replace(whole, id=self._names.network(name), kind=kind)
         self.networks[part.id] = part
         return part.id
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphs.definition import Builder
-from graphs.errors import Problem, WorkflowError
 from graphs.node import Node
 from graphs.rows import compiled
 from graphs.values import ClipValue, Lora, ModelFile, ModelValue, VaeValue, Weights
@@ -21,19 +20,11 @@ def _lower_checkpoint(node: Node, b: Builder) -> None:
     b.output(2, VaeValue(file))
 
 
-def _not_compiled(node: Node, name: str, value: str, hint: str) -> WorkflowError:
-    message = f"'{value}' is not compiled yet"
-    problem = Problem(
-        "unsupported_value", message, node_id=node.id, class_type=node.class_type, input_name=name, hint=hint
-    )
-    return WorkflowError(message, (problem,))
-
-
 def _lower_vae(node: Node, b: Builder) -> None:
     name = b.constant("vae_name")
     if name in BUILT_IN_VAES:
         hint = "choose a file of models/vae, or link the checkpoint's own VAE"
-        raise _not_compiled(node, "vae_name", name, hint)
+        raise b.unsupported("vae_name", f"'{name}' is not compiled yet", hint)
     b.output(0, VaeValue(ModelFile("vae", name)))
 
 
@@ -44,7 +35,8 @@ def _lower_text_encoder(node: Node, b: Builder) -> None:
 def _lower_two_text_encoders(node: Node, b: Builder) -> None:
     kind = b.constant("type")
     if kind != "sdxl":
-        raise _not_compiled(node, "type", kind, "the two text encoders of SDXL are compiled; choose type sdxl")
+        hint = "the two text encoders of SDXL are compiled; choose type sdxl"
+        raise b.unsupported("type", f"'{kind}' is not compiled yet", hint)
     names = (b.constant("clip_name1"), b.constant("clip_name2"))
     b.output(0, ClipValue(tuple(ModelFile("text_encoders", name) for name in names)))
 
@@ -52,7 +44,8 @@ def _lower_two_text_encoders(node: Node, b: Builder) -> None:
 def _lower_unet(node: Node, b: Builder) -> None:
     kind = b.constant("weight_dtype")
     if kind != "default":
-        raise _not_compiled(node, "weight_dtype", kind, "choose default; `--precision` says what engines compute in")
+        hint = "choose default; `--precision` says what engines compute in"
+        raise b.unsupported("weight_dtype", f"'{kind}' is not compiled yet", hint)
     b.output(0, ModelValue(ModelFile("diffusion_models", b.constant("unet_name"))))
 
 

@@ -18,8 +18,9 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
     sides = {name: b.take(name, Conditioning) for name in ("positive", "negative")}
     latent, name = b.operand("latent_image"), b.operand("sampler_name")
     schedule = {"steps": b.operand("steps"), "scheduler": b.operand("scheduler"), "sampler_name": name, **sigmas}
-    (table,) = b.emit("make_sigmas", schedule, model=b.model_use(model))
-    (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise})
+    use = b.model_use(model)
+    (table,) = b.emit("make_sigmas", schedule, model=use)
+    (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise}, model=use)
     guided = guider(b, model, "cfg", sides, {"cfg": b.operand("cfg")}, latent=latent)
     (sampler,) = b.emit("sampler", {"name": name})
     parts = {"latent": latent, "noise": drawn, "sigmas": table, "sampler": sampler, "guider": guided}

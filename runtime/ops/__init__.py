@@ -46,6 +46,7 @@ OPS_TABLE: Mapping[str, str] = MappingProxyType(
         "encode_image": "runtime.ops.latent:encode_image",
         "grey_out": "runtime.ops.inpaint:grey_out",
         "image_to_u8": "runtime.ops.image:image_to_u8",
+        "quantize_image": "runtime.ops.pictures:quantize_image",
         "resize_image": "runtime.ops.image:resize_image",
         "scale_image": "runtime.ops.image:scale_image",
         "load_image": "runtime.ops.image:load_image",

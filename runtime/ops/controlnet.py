@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from runtime.ops.diffusion import conditioned
-from runtime.ops.engine_calls import TimeTables, single
+from runtime.ops.engine_calls import TimeTables, conditioned, single
 from runtime.ops.resize import center_crop, resample
 from runtime.sampling.batching import Call
 

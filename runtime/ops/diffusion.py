@@ -6,9 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from runtime.ops.engine_calls import TimeTables, single
+from runtime.ops.engine_calls import conditioned, single
 from runtime.sampling.batching import Call
 
 if TYPE_CHECKING:
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
 
     from runtime.backends.backend import Module
     from runtime.ops.controlnet import ControlNets
+    from runtime.ops.engine_calls import TimeTables
     from runtime.sampling.batching import Calls
     from runtime.sampling.model_sampling import ModelSampling
     from runtime.sampling.rows import Rows
@@ -37,19 +36,3 @@ class DenoiserNetwork:
         if self.control is not None:
             inputs |= yield from self.control.residuals(x, timestep, rows)
         return single((yield Call(self.module, inputs)), "denoiser").float()
-
-
-def conditioned(
-    timestep: Tensor, x: Tensor, rows: Rows, times: TimeTables | None, control: int | None = None
-) -> Calls[dict[str, Tensor]]:
-    """Time and text of a call, for the denoiser or one of the ControlNets. timestep: 0-dim on the host."""
-    if times is not None:
-        time = yield from times.batch(timestep, rows.texts(control), rows.batch)
-        return {"time": time, "context_kv": rows.text(control)}
-    timesteps = torch.full((x.shape[0],), float(timestep), device=x.device)
-    vector = rows.vector(control)
-    return {
-        "timesteps": timesteps,
-        "context": rows.text(control),
-        **({} if vector is None else {"vector": vector}),
-    }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runtime.backends.backend import Module
     from runtime.sampling.batching import Calls
     from runtime.sampling.conditions import Text
+    from runtime.sampling.rows import Rows
 
 
 def single(outputs: Mapping[str, Tensor], role: str) -> Tensor:
@@ -87,3 +88,19 @@ class TimeTables:
         if key not in self._tables:
             self._tables[key] = TimeTable.of(text, self.module, self.device)
         return self._tables[key]
+
+
+def conditioned(
+    timestep: Tensor, x: Tensor, rows: Rows, times: TimeTables | None, control: int | None = None
+) -> Calls[dict[str, Tensor]]:
+    """Time and text of a call, for the denoiser or one of the ControlNets. timestep: 0-dim on the host."""
+    if times is not None:
+        time = yield from times.batch(timestep, rows.texts(control), rows.batch)
+        return {"time": time, "context_kv": rows.text(control)}
+    timesteps = torch.full((x.shape[0],), float(timestep), device=x.device)
+    vector = rows.vector(control)
+    return {
+        "timesteps": timesteps,
+        "context": rows.text(control),
+        **({} if vector is None else {"vector": vector}),
+    }

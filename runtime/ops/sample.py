@@ -44,7 +44,7 @@ def sample(
         return latent
     model, form = model_sampling(guider.facts), LatentFormat.of(guider.facts["latent"])
     start = _normalised(context, latent, form)
-    drawn = noise.samples.to(context.device).expand(start.shape)
+    drawn = noise.samples.to(context.device)
     denoise = _denoise(context, guider, model, form, sampler, start)
     if latent.noise_mask is not None:
         outside = initial_noise(drawn.shape, (noise.seed + 1) % SEEDS) if sampler.redraws_outside_mask else drawn
@@ -81,10 +81,9 @@ def _denoise(
 
 
 def _normalised(context: OpContext, latent: Latent, form: LatentFormat) -> Tensor:
-    """The latent in the sampler's space, on the device. An empty one stays zero whatever the format's shift, and takes
-    the channels of the model."""
-    samples = latent.samples
-    if samples.ndim != 4 or (samples.shape[1] != form.channels and samples.any()):
+    """The latent in the sampler's space, on the device. An empty one stays zero whatever the format's shift."""
+    samples = form.fitted(latent.samples)
+    if samples.ndim != 4 or samples.shape[1] != form.channels:
         raise RunError(
             "the latent does not fit the model",
             where=f"node {context.node}",
@@ -92,8 +91,6 @@ def _normalised(context: OpContext, latent: Latent, form: LatentFormat) -> Tenso
             got=str(tuple(samples.shape)),
             hint="encode it with the VAE of this model's family",
         )
-    if samples.shape[1] != form.channels:
-        samples = samples.new_zeros(samples.shape[0], form.channels, *samples.shape[2:])
     samples = samples.float().to(context.device)
     empty = form.shift != 0.0 and not samples.any()
     return samples if empty else form.normalised(samples)

@@ -8,6 +8,7 @@ import torch
 
 from runtime.ops.engine_calls import single, time_rows
 from runtime.sampling.batching import Call
+from runtime.sampling.latent_format import LatentFormat
 from runtime.sampling.noise import initial_noise
 from runtime.sampling.paths import model_sampling
 from runtime.sampling.samplers import sampler as sampler_def
@@ -48,10 +49,11 @@ def make_sigmas(
 
 
 def make_noise(context: OpContext, latent: Latent, seed: int, add_noise: str | bool = True) -> Noise:
-    """noise: like latent.samples, float32. add_noise "disable" (or False) gives zeros."""
+    """noise: like latent.samples as the model takes them, float32. add_noise "disable" (or False) gives zeros."""
+    shape = LatentFormat.of(context.model["latent"]).fitted(latent.samples).shape
     if add_noise in (False, "disable"):
-        return Noise(torch.zeros(latent.samples.shape, device=context.device), seed)
-    return Noise(initial_noise(latent.samples.shape, seed, latent.batch_index).to(context.device), seed)
+        return Noise(torch.zeros(shape, device=context.device), seed)
+    return Noise(initial_noise(shape, seed, latent.batch_index).to(context.device), seed)
 
 
 def sampler(context: OpContext, name: str, numbers: Mapping[str, float] | None = None) -> SamplerDef:

@@ -47,7 +47,8 @@ class Flow:
         return sigma * self.multiplier
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        return _shifted(timestep / self.multiplier, self.shift)
+        shifted: Tensor = _shifted(timestep / self.multiplier, self.shift)
+        return shifted
 
     def percent_to_sigma(self, percent: float) -> float:
         if percent <= 0.0:

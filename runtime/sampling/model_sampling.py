@@ -1,9 +1,9 @@
 """What a model means by sigma: its noise path, its timesteps, its prediction. One protocol, a class for each kind.
 
-Samplers work in sigma alone: along the path x moves from noise to data, and dx/dsigma = (x - x0) / sigma holds for every
-kind (Karras et al. 2022, arXiv 2206.00364, eq. 3; Lipman et al. 2023, arXiv 2210.02747, for flows, where sigma is t). A
-ModelSampling is the way between that view and the network's. Everything here is a host-side scalar or a small float32
-table; nothing is on the device.
+Samplers work in sigma alone: along the path x moves from noise to data, and dx/dsigma = (x - x0) / sigma holds for
+every kind (Karras et al. 2022, arXiv 2206.00364, eq. 3; Lipman et al. 2023, arXiv 2210.02747, for flows, where sigma is
+t). A ModelSampling is the way between that view and the network's. Everything here is a host-side scalar or a small
+float32 table; nothing is on the device.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Path(Protocol):
 
 
 class ModelSampling(Path, Protocol):
-    """sigmas: (n,) float32 ascending, the levels that schedulers pick from. sigma: 0-dim or (n,) float32 on the host."""
+    """sigmas: (n,) float32 ascending, the levels that schedulers pick from. A sigma is 0-dim or (n,) float32, on the
+    host."""
 
     @property
     def sigmas(self) -> Tensor: ...
