@@ -75,11 +75,12 @@ def narrow_refiner() -> dict[str, Config]:
 
 def write_sdxl(path: Path, *, seed: int = 0, in_channels: int = 4, marks: Iterable[str] = ()) -> None:
     """A narrow SDXL checkpoint. in_channels: 9 for inpainting, 8 for InstructPix2Pix. marks: "v_pred", "ztsnr"."""
-    _save(_family_tensors(SDXL, narrow_sdxl(in_channels), seed, "float16") | _empty(marks), path)
+    tensors = _family_tensors(SDXL, narrow_sdxl(in_channels), seed, "float16")
+    _save(tensors | {mark: np.zeros((0,), np.float16) for mark in marks}, path)
 
 
 def write_refiner(path: Path, *, seed: int = 0) -> None:
-    _save(_family_tensors(SDXL_REFINER, narrow_refiner(), seed, "float16"), path)
+    write_family(path, SDXL_REFINER, narrow_refiner(), seed=seed)
 
 
 def narrow_sd2() -> dict[str, Config]:
@@ -95,8 +96,11 @@ def write_sd2(path: Path, *, seed: int = 0, velocity: bool = False) -> None:
     _save(tensors, path)
 
 
-def _empty(keys: Iterable[str]) -> dict[str, NDArray[np.generic]]:
-    return {key: np.zeros((0,), np.float16) for key in keys}
+def write_family(
+    path: Path, family: Family, configs: Mapping[str, Config], *, seed: int = 0, dtype: str = "float16"
+) -> None:
+    """A checkpoint of a family. configs: of its parts, by name."""
+    _save(_family_tensors(family, configs, seed, dtype), path)
 
 
 def _family_tensors(
