@@ -1,4 +1,4 @@
-"""Small checkpoints with made-up weights, in the original layout of Stable Diffusion 1.5: for tests and benchmarks.
+"""Small checkpoints with made-up weights, in the original layouts of the families: for tests and benchmarks.
 
 Every tensor is drawn on its own from a counter-based generator keyed by seed and name, with integer sums in between, so
 that the bytes are the same on any machine. The weights are untrained: pictures are patterns, never what a prompt says.
@@ -17,9 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from compiler.models.checkpoint import LAYOUTS, PART_KINDS, expected_shapes
-from compiler.models.lora_names import unet_aliases
+from compiler.families import SD1, SDXL, SDXL_REFINER, Family, encoders
+from compiler.families.parts import CONTROLNET, PARTS
+from compiler.models.architecture import expected_shapes
+from compiler.models.lora_names import text_aliases, unet_aliases
+from compiler.models.open_clip_names import open_clip_key
 from compiler.networks.controlnet import ControlNetConfig
+from compiler.networks.network import Config
 from compiler.networks.text import TextConfig
 from compiler.networks.unet_config import UNetConfig
 from compiler.networks.vae import VaeConfig
@@ -28,6 +32,7 @@ Array = NDArray[np.float32]
 
 NARROW_VAE = VaeConfig(widths=(32, 32, 64, 64))
 NARROW_CLIP = TextConfig(width=64, layers=2, inner=256)
+NARROW_CLIP_G = TextConfig(width=128, layers=3, inner=512, activation="gelu", projection=128)
 
 # Last layers of residual branches: small, so that deep stacks stay tame.
 _BRANCH_ENDS = (
@@ -47,6 +52,74 @@ def narrow_unet(width: int = 32, context_width: int = NARROW_CLIP.width) -> UNet
     return UNetConfig(model_channels=width, time_width=4 * width, widths=widths, context_width=context_width)
 
 
+def narrow_sdxl(in_channels: int = 4) -> dict[str, Config]:
+    """The parts of SDXL with 64 channels in place of 320, and fewer blocks and layers."""
+    context = NARROW_CLIP.width + NARROW_CLIP_G.width
+    unet = UNetConfig(
+        in_channels=in_channels, model_channels=64, time_width=256, widths=(64, 128, 256), res_blocks=(2, 2, 2),
+        depths=(0, 1, 2), middle_depth=2, context_width=context, heads=None, linear_projection=True,
+        vector_width=NARROW_CLIP_G.width + 6 * 256,
+    )  # fmt: skip
+    return {"unet": unet, "vae": NARROW_VAE, "clip_l": NARROW_CLIP, "clip_g": NARROW_CLIP_G}
+
+
+def narrow_refiner() -> dict[str, Config]:
+    unet = UNetConfig(
+        model_channels=64, time_width=256, widths=(64, 128, 128, 128), depths=(0, 1, 1, 0), middle_depth=1,
+        context_width=NARROW_CLIP_G.width, heads=None, linear_projection=True,
+        vector_width=NARROW_CLIP_G.width + 5 * 256,
+    )  # fmt: skip
+    return {"unet": unet, "vae": NARROW_VAE, "clip_g": NARROW_CLIP_G}
+
+
+def write_sdxl(path: Path, *, seed: int = 0, in_channels: int = 4, marks: Iterable[str] = ()) -> None:
+    """A narrow SDXL checkpoint. in_channels: 9 for inpainting, 8 for InstructPix2Pix. marks: "v_pred", "ztsnr"."""
+    _save(_family_tensors(SDXL, narrow_sdxl(in_channels), seed, "float16") | _empty(marks), path)
+
+
+def write_refiner(path: Path, *, seed: int = 0) -> None:
+    _save(_family_tensors(SDXL_REFINER, narrow_refiner(), seed, "float16"), path)
+
+
+def _empty(keys: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+    return {key: np.zeros((0,), np.float16) for key in keys}
+
+
+def _family_tensors(
+    family: Family, configs: Mapping[str, Config], seed: int, dtype: str, prefixes: bool = True
+) -> dict[str, NDArray[np.generic]]:
+    """The tensors of a file of the family, under the names that its files have."""
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for name, config in configs.items():
+        place = next(place for place in family.places if place.part.name == name)
+        prefix = place.prefix if prefixes else ""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for kind in PARTS[name].networks:
+            shapes |= expected_shapes(kind, config)
+        part: dict[str, NDArray[np.generic]] = {}
+        for key, shape in shapes.items():
+            values = _values(f"{seed}/{'clip' if name == 'clip_l' else name}", key, shape)
+            if name == "unet":
+                _pass_through(key, values, config)
+            part[key] = values.astype(dtype)
+        renamed = _open_clip(part) if place.open_clip and prefixes else part
+        tensors |= {prefix + key: values for key, values in renamed.items()}
+    return tensors
+
+
+def _open_clip(part: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+    """The tensors of a text encoder in the layout of open_clip."""
+    thirds: dict[str, dict[int, NDArray[np.generic]]] = {}
+    found: dict[str, NDArray[np.generic]] = {}
+    for key, values in part.items():
+        source = open_clip_key(key)
+        if source.third is not None:
+            thirds.setdefault(source.key, {})[source.third] = values
+        else:
+            found[source.key] = values.T if source.transposed else values
+    return found | {key: np.concatenate([rows[n] for n in range(3)]) for key, rows in thirds.items()}
+
+
 def write_checkpoint(
     path: Path,
     *,
@@ -55,7 +128,7 @@ def write_checkpoint(
     unet: UNetConfig | None = None,
     vae: VaeConfig | None = NARROW_VAE,
     clip: TextConfig | None = NARROW_CLIP,
-    parts: Iterable[str] = ("unet", "vae", "clip"),
+    parts: Iterable[str] = ("unet", "vae", "clip_l"),
     prefixes: bool = True,
     dtype: str = "float16",
 ) -> None:
@@ -65,31 +138,33 @@ def write_checkpoint(
     or "float32".
     """
     unet = unet or narrow_unet(width, clip.width if clip else NARROW_CLIP.width)
-    configs = {"unet": unet, "vae": vae, "clip": clip}
-    tensors: dict[str, NDArray[np.generic]] = {}
-    for part in parts:
-        config = configs[part]
-        prefix = LAYOUTS[part][0][0] if prefixes else ""
-        shapes: dict[str, tuple[int, ...]] = {}
-        for kind in PART_KINDS[part]:
-            shapes |= expected_shapes(kind, config)
-        for key, shape in shapes.items():
-            values = _values(f"{seed}/{part}", key, shape)
-            if part == "unet":
-                _pass_through(key, values, unet)
-            tensors[prefix + key] = values.astype(dtype)
-    _save(tensors, path)
+    configs = {"unet": unet, "vae": vae, "clip_l": clip}
+    _save(_family_tensors(SD1, {part: configs[part] for part in parts}, seed, dtype, prefixes), path)
 
 
-def write_lora(path: Path, *, unet: UNetConfig, rank: int = 4, seed: int = 0) -> None:
-    """A LoRA of every attention of a U-Net, in kohya's names and float16."""
+def write_lora(
+    path: Path,
+    *,
+    unet: UNetConfig,
+    texts: Mapping[str, TextConfig] | None = None,
+    start: str = "lora_unet_down",
+    rank: int = 4,
+    seed: int = 0,
+) -> None:
+    """A LoRA of the attentions of a U-Net and of text encoders by part, in kohya's names and float16. start: of the
+    names of the U-Net's modules, which has several for each."""
     shapes = {k.removesuffix(".weight"): s for k, s in expected_shapes("unet", unet).items() if ".attn" in k}
-    aliases = {module: name for name, module in unet_aliases(shapes, unet).items() if name.startswith("lora_unet_down")}
+    names = {name: shapes[module] for name, module in unet_aliases(shapes, unet).items() if name.startswith(start)}
+    for part, config in (texts or {}).items():
+        encoder = encoders(SDXL if len(texts or {}) > 1 else None)[part]
+        inner = {k.removesuffix(".weight"): s for k, s in expected_shapes(part, config).items() if "_proj.weight" in k}
+        flat = encoder.lora_flat[-1]
+        names |= {name: inner[m] for name, m in text_aliases(inner, encoder).items() if name.startswith(flat)}
     tensors: dict[str, NDArray[np.generic]] = {}
-    for module, name in sorted(aliases.items()):
-        if len(shapes[module]) != 2:
+    for name, shape in sorted(names.items()):
+        if len(shape) != 2:
             continue
-        out, width = shapes[module]
+        out, width = shape
         down = _draw(f"{seed}/{name}.down", (rank, width)) / math.sqrt(width)
         tensors[f"{name}.lora_down.weight"] = down.astype(np.float16)
         tensors[f"{name}.lora_up.weight"] = (_draw(f"{seed}/{name}.up", (out, rank)) * 0.5).astype(np.float16)
@@ -105,7 +180,7 @@ def write_controlnet(
     strength: of the last layers, which a training starts at 0; at 1 a hint changes the picture plainly."""
     config = ControlNetConfig(encoder=replace(unet, out_channels=unet.in_channels))
     tensors: dict[str, NDArray[np.generic]] = {}
-    for kind in PART_KINDS["controlnet"]:
+    for kind in CONTROLNET.networks:
         for key, shape in expected_shapes(kind, config).items():
             values = _values(f"{seed}/controlnet", key, shape)
             if key.startswith(_CONTROL_ENDS):
@@ -117,6 +192,12 @@ def write_controlnet(
 def write_embedding(path: Path, *, width: int = NARROW_CLIP.width, vectors: int = 2, seed: int = 0) -> None:
     """A textual inversion file: so many vectors, in float32 under the usual name."""
     _save({"emb_params": _draw(f"{seed}/embedding", (vectors, width))}, path)
+
+
+def write_sdxl_embedding(path: Path, *, vectors: int = 2, seed: int = 0) -> None:
+    """A textual inversion file with vectors for both text encoders of the narrow SDXL."""
+    widths = {"clip_l": NARROW_CLIP.width, "clip_g": NARROW_CLIP_G.width}
+    _save({name: _draw(f"{seed}/embedding/{name}", (vectors, width)) for name, width in widths.items()}, path)
 
 
 def _save(tensors: Mapping[str, NDArray[np.generic]], path: Path) -> None:

@@ -114,7 +114,7 @@ def _flop(program: Program, step: Step, picture: Picture) -> Iterator[tuple[str,
     elif step.op == "encode_image":
         yield "vae_encoder", picture.batch * (1.082e12 * area + 0.035e12 * area**2)
     elif step.op == "encode_text" and not step.folded:
-        yield "clip_text", 0.0133e12
+        yield "clip_l", 0.0133e12
 
 
 def _kinds(step: Step) -> tuple[str, ...]:

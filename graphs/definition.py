@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from graphs.errors import WorkflowError
 from graphs.node import Input, Node, Output
 from graphs.operands import Operand, OperandTree, Ref
 from graphs.values import CompileValue, ModelValue, Value, Weights
@@ -56,6 +57,9 @@ class Builder(Protocol):
         model: str | None = None,
     ) -> tuple[Ref, ...]:
         """Appends a step and returns a Ref per output of the op."""
+
+    def unsupported(self, name: str, message: str, hint: str | None = None) -> WorkflowError:
+        """The error of an input whose value is known and not compiled yet, to be raised."""
 
     def output(self, slot: int, value: Value) -> None:
         """Sets what an output slot of this node yields."""

@@ -7,6 +7,8 @@ Many nodes, few ops. A value at run time is one of
   image    (B, H, W, 3) float32 in [0, 1]          image_u8  (B, H, W, 3) uint8
   mask     (B, H, W) float32 in [0, 1]
   embedding (1, 77*k, C) float32                   pooled    (1, P) float32
+  sizes    numbers by name                         vector    (1, V) float32
+  concat   (B, C, h, w) float32
   sigmas   (n+1,) float32, descending              noise     like latent.samples, float32
   context  (B, T, K) text keys and values of every cross-attention, concatenated    time  (n, E) per-step embeddings
   files    tuple of runtime.values.SavedFile
@@ -51,10 +53,16 @@ class OpSpec:
 
 _OPS = (
     # text
-    OpSpec("encode_text", ("text",), ("embedding", "pooled"), ("clip",), foldable=True),
+    OpSpec("encode_text", ("text",), ("embedding", "pooled"), foldable=True, optional=("text_l",),
+           optional_networks=("clip_l", "clip_g", "clip_h"), numbered_networks=("text",)),
+    OpSpec("text_sizes", ("width", "height"), ("sizes",),
+           optional=("crop_w", "crop_h", "target_width", "target_height", "ascore")),
+    OpSpec("make_vector", ("pooled", "latent"), ("vector",), optional=("sizes",)),
+    OpSpec("make_concat", ("latent",), ("concat",), optional=("image", "mask")),
     OpSpec("project_context", ("embedding",), ("context",), ("unet_context",), foldable=True),
     # latents
     OpSpec("empty_latent", ("width", "height", "batch_size"), ("latent",)),
+    OpSpec("blank_latent", ("latent",), ("latent",)),
     OpSpec("set_noise_mask", ("latent", "mask"), ("latent",)),
     OpSpec("resize_latent", ("latent", "method", "width", "height", "crop"), ("latent",)),
     OpSpec("scale_latent", ("latent", "method", "factor"), ("latent",)),
@@ -75,6 +83,7 @@ _OPS = (
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),
     OpSpec("encode_image", ("image",), ("latent",), ("vae_encoder",)),
     OpSpec("grey_out", ("image", "mask", "grow"), ("image", "mask")),
+    OpSpec("quantize_image", ("image", "colors", "dither"), ("image",)),
     OpSpec("image_to_u8", ("image",), ("image_u8",)),
     OpSpec("resize_image", ("image", "method", "width", "height", "crop"), ("image",)),
     OpSpec("scale_image", ("image", "method", "factor"), ("image",)),

@@ -79,7 +79,7 @@ def _one_op(name: str, renamed: Mapping[str, str]) -> Lower:
                 inputs.update((member.rpartition(".")[2], b.operand(member)) for member in members)
             elif not declared.hidden and (b.has(declared.name) or not declared.may_lack):
                 inputs[key] = b.operand(declared.name)
-        for slot, value in enumerate(b.emit(name, inputs)[: len(b.definition.outputs)]):
+        for slot, value in enumerate(b.emit(name, inputs)):
             b.output(slot, value)
 
     return lower

@@ -88,10 +88,14 @@ class ModelValue:
 
 @dataclass(frozen=True)
 class ClipValue:
-    """CLIP: the text encoder. stop_layer: as CLIPSetLastLayer has it (-1 last, -2 last but one); None: the default."""
+    """CLIP: the text encoders of a model.
+
+    weights: of the file that has them all, or of one file for each. stop_layer: of CLIPSetLastLayer (-1 last, -2 last
+    but one); None: the family's own.
+    """
 
     socket: ClassVar[str] = "CLIP"
-    weights: Weights
+    weights: tuple[Weights, ...]
     stop_layer: int | None = None
 
 
@@ -126,16 +130,27 @@ class ControlUse:
 
 
 @dataclass(frozen=True)
+class ConcatUse:
+    """Channels that the model is given beside the latent's. image: LATENT of a picture; mask: MASK of what to paint."""
+
+    image: Operand
+    mask: Operand | None = None
+
+
+@dataclass(frozen=True)
 class CondEntry:
     """One entry of a CONDITIONING list: the operands that hold its tensors, and its options.
 
-    embedding: (1, 77*k, C) float32; pooled: (1, P) float32 or None. text_model: the clip that made it.
+    embedding: (1, 77*k, C) float32; pooled: (1, P) float32 or None. sizes: the numbers of a vector condition, as
+    text_sizes gives them; None: those of the latent.
     options: JSON values (area, strength, start/end percent). tensors: more operands by name (mask). controls: in the
     order in which they were applied; their residuals add.
     """
 
     embedding: Operand
     pooled: Operand | None = None
+    sizes: Operand | None = None
+    concat: ConcatUse | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     tensors: Mapping[str, Operand] = field(default_factory=dict)
     controls: tuple[ControlUse, ...] = ()

@@ -27,7 +27,7 @@ class OpContext:
       family "sd15"; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end":
       0.012, "timesteps": 1000}; latent, see LatentFormat; input_channels 4; vector, concat: a recipe or null
     attrs of steps that call other networks are completed at compile time:
-      encode_text: attrs["clip"] = {"tokenizer": "sd1", "width": 768}, and "max_batch", the rows an engine takes
+      encode_text: attrs["text"], see there
       decode_latent*, encode_image: attrs["latent"], see LatentFormat
     """
 

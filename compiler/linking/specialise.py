@@ -1,8 +1,8 @@
-"""Opens the checkpoints that a program names and completes the steps that depend on what they are.
+"""Opens the model files that a program names and puts in what depends on what they are.
 
-lower() knows file names only. resolve() reads keys and shapes (no weights), fills in the facts of each model once
-(prediction, noise schedule, latent format), and writes into the attrs of other steps what runtime.context.OpContext
-documents: tokenizer, latent format of the VAE.
+lower() knows file names only, and names the networks of a text by a role. resolve() reads keys and shapes (no weights):
+the family of each file decides which text encoders read a prompt and how, which facts the model has, and whether it
+takes a vector condition or more channels than the latent's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compiler.models.checkpoint import Architecture, detect, open_checkpoint
+from compiler.families import Family, family_of_text
+from compiler.models.architecture import Architecture, detect, not_compiled
+from compiler.models.checkpoint import open_checkpoint
 from compiler.models.control_file import detect_control, require_fit
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config, NetworkDef
@@ -24,14 +26,7 @@ from graphs.values import ModelFile, base_file
 Json = Any
 FindFile = Callable[[ModelFile], Path]
 
-# The noise schedule that Stable Diffusion 1 was trained with. Checkpoints do not carry it.
-SCALED_LINEAR: Mapping[str, Json] = {
-    "kind": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timesteps": 1000,
-}
-LATENT_DOWNSCALE = 8  # pixels to a latent unit, of Stable Diffusion 1
+TEXT = "text"  # the role of text encoders, until the files say which they are
 
 
 @dataclass(frozen=True)
@@ -51,33 +46,95 @@ def resolve_network(use: NetworkUse, find: FindFile) -> ResolvedNetwork:
     checkpoint = open_checkpoint(find(base))
     architecture = detect_control(checkpoint) if definition.part == "controlnet" else detect(checkpoint)
     try:
-        config = definition.configure(architecture, use.options)
+        config = definition.configure(architecture.parts, use.options)
     except CheckpointError as error:
         raise CheckpointError(error.what, where=base.name, hint=error.hint) from None
     return ResolvedNetwork(use, definition, config, architecture)
 
 
 def resolve(program: Program, find: FindFile) -> Program:
-    """The program with the facts of its models and every step's attrs complete. Raises ModelMissingError,
+    """The program with its text encoders, the facts of its models and every step's attrs. Raises ModelMissingError,
     CheckpointError."""
+    program = _with_encoders(program, find)
     networks = {use.id: resolve_network(use, find) for use in program.networks.values()}
     models = {use.id: _with_facts(use, find) for use in program.models.values()}
     steps = tuple(_completed(step, networks) for step in program.steps)
     return replace(program, steps=steps, models=models)
 
 
+# --- texts
+
+
+def _with_encoders(program: Program, find: FindFile) -> Program:
+    """Each network in the role of a text as the encoders that its file has."""
+    networks = {use.id: use for use in program.networks.values() if use.kind != TEXT}
+    steps: list[Step] = []
+    for step in program.steps:
+        if step.op != "encode_text":
+            steps.append(step)
+            continue
+        uses = [program.networks[name] for name in step.networks.values()]
+        family, found = _text_of(uses, find)
+        roles: dict[str, str] = {}
+        for encoder in family.text.encoders:
+            use = _encoder_use(found[encoder.name], encoder.name, family)
+            roles[encoder.name] = use.id
+            networks.setdefault(use.id, use)
+        rows = [{"name": e.name, "padding": e.padding} for e in family.text.encoders]
+        attrs = {**step.attrs, "text": {"encoders": rows, "pooled": family.text.pooled}}
+        steps.append(replace(step, networks=roles, attrs=attrs))
+    return replace(program, steps=tuple(steps), networks=networks)
+
+
+def _text_of(uses: list[NetworkUse], find: FindFile) -> tuple[Family, dict[str, NetworkUse]]:
+    """The family whose text these files encode, and the file of each encoder."""
+    found: dict[str, NetworkUse] = {}
+    family: Family | None = None
+    for use in uses:
+        checkpoint = open_checkpoint(find(base_file(use.weights)))
+        family = detect(checkpoint).family or family
+        found.update(dict.fromkeys(checkpoint.text_parts, use))
+    if family is None or not family.text.names <= found.keys():
+        family = family_of_text(frozenset(found))
+    if family is None:
+        where = ", ".join(base_file(use.weights).name for use in uses)
+        got = f"the text encoders {', '.join(found)}" if found else "no text encoder"
+        hint = "use a full checkpoint, or the loader of text encoders with the files of one family"
+        raise CheckpointError("no family reads prompts with these text encoders", where=where, got=got, hint=hint)
+    return family, found
+
+
+def _encoder_use(use: NetworkUse, name: str, family: Family) -> NetworkUse:
+    stop = use.options.get("stop_layer")
+    options = {"stop_layer": family.text.layer if stop is None else stop, "norm": family.text.norm}
+    return NetworkUse(use.id.replace(TEXT, name, 1), name, use.weights, options)
+
+
+# --- models
+
+
 def _with_facts(use: ModelUse, find: FindFile) -> ModelUse:
-    model = resolve_network(NetworkUse(use.id, "unet", use.weights), find)
-    architecture = model.architecture
+    checkpoint = open_checkpoint(find(base_file(use.weights)))
+    architecture = detect(checkpoint)
+    family = architecture.family
+    if family is None:
+        name = base_file(use.weights).name
+        raise CheckpointError("the file holds no U-Net", where=name, hint="use a full checkpoint")
+    channels = architecture.parts["unet"].in_channels
+    more = channels - family.latent.channels
+    concat = family.concat.get(more)
+    if more and concat is None:
+        raise not_compiled(str(checkpoint.path), f"a U-Net that takes {channels} channels")
     facts: dict[str, Json] = {
-        "family": architecture.family,
-        "prediction": architecture.prediction,
-        "schedule": dict(SCALED_LINEAR),
-        "latent": _latent(model.config.out_channels, LATENT_DOWNSCALE, architecture.latent_scale),
-        "input_channels": model.config.in_channels,
-        "vector": None,
-        "concat": None,
+        "family": family.name,
+        "prediction": "eps",
+        "schedule": dict(family.schedule),
+        "latent": family.latent.facts(),
+        "input_channels": channels,
+        "vector": family.vector.recipe() if family.vector is not None else None,
+        "concat": concat.recipe() if concat is not None else None,
     }
+    facts = merged_facts(facts, family.prediction(checkpoint))
     return replace(use, facts=merged_facts(facts, use.overrides))
 
 
@@ -90,8 +147,7 @@ def merged_facts(facts: Mapping[str, Json], overrides: Mapping[str, Json]) -> di
     return merged
 
 
-def _latent(channels: int, downscale: int, scale: float) -> dict[str, Json]:
-    return {"channels": channels, "downscale": downscale, "scale": scale, "shift": 0.0}
+# --- steps
 
 
 def _completed(step: Step, networks: Mapping[str, ResolvedNetwork]) -> Step:
@@ -104,13 +160,20 @@ def _completed(step: Step, networks: Mapping[str, ResolvedNetwork]) -> Step:
         _check_controls(step, networks, resolved)
         attrs = {"residuals": [list(r) for r in residual_sizes(resolved.config)]}
     elif step.op == "encode_text":
-        attrs = {"clip": {"tokenizer": "sd1", "width": resolved.config.width}}
+        text = step.attrs["text"]
+        rows = [{**row, "width": networks[step.networks[row["name"]]].config.width} for row in text["encoders"]]
+        attrs = {"text": {**text, "encoders": rows}}
     elif resolved.definition.part == "vae":
-        config, scale = resolved.config, resolved.architecture.latent_scale
-        attrs = {"latent": _latent(config.embed_channels, config.downscale, scale)}
+        attrs = {"latent": _vae_latent(resolved)}
     else:
         return step
     return replace(step, attrs={**step.attrs, **attrs})
+
+
+def _vae_latent(resolved: ResolvedNetwork) -> dict[str, Json]:
+    """How the VAE's own latents lie; they are scaled when they are sampled, by the model's format."""
+    config = resolved.config
+    return {"channels": config.embed_channels, "downscale": config.downscale, "scale": 1.0, "shift": 0.0}
 
 
 def _check_controls(step: Step, networks: Mapping[str, ResolvedNetwork], model: ResolvedNetwork) -> None:

@@ -20,9 +20,6 @@ from graphs.values import CompileValue, ModelValue, Value, Weights
 
 T = TypeVar("T", bound=CompileValue)
 
-# How networks are called in the plan, where that differs from their kind.
-NETWORK_NAMES = {"clip_text": "clip"}
-
 
 class Poisoned(Exception):  # noqa: N818  not an error of its own
     """An input hangs on a node whose problem is already listed."""
@@ -54,8 +51,8 @@ class ProgramBuilder:
     def network(self, kind: str, weights: Weights, options: Mapping[str, Json]) -> str:
         key = (kind, weights, json.dumps(options, sort_keys=True))
         if key not in self._network_ids:
-            name, n = NETWORK_NAMES.get(kind, kind), sum(1 for use in self.networks.values() if use.kind == kind)
-            network_id = name if n == 0 else f"{name}.{n + 1}"
+            n = sum(1 for use in self.networks.values() if use.kind == kind)
+            network_id = kind if n == 0 else f"{kind}.{n + 1}"
             self._network_ids[key] = network_id
             self.networks[network_id] = NetworkUse(network_id, kind, weights, dict(options))
         return self._network_ids[key]
@@ -183,6 +180,9 @@ class NodeBuilder(Builder):
             )
         )
         return refs
+
+    def unsupported(self, name: str, message: str, hint: str | None = None) -> WorkflowError:
+        return self._problem("unsupported_value", message, name, hint=hint)
 
     def output(self, slot: int, value: Value) -> None:
         self._program.values[(self._node.id, slot)] = value

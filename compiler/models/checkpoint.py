@@ -1,115 +1,81 @@
-"""A checkpoint: its parts, their architecture, and an account of every key.
+"""An open model file with its parts found, whatever family it is of.
 
-All renaming of checkpoint keys is in LAYOUTS, and for ControlNets of diffusers in control_names; inside a part a key
-has the name of the original layout.
+All renaming of keys is in the families' places, in open_clip_names and, for ControlNets of diffusers, in control_names;
+inside a part a key has the name of the original layout.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from compiler.families import FAMILIES
+from compiler.families.family import Part, Place
+from compiler.families.parts import CLIP_G, CLIP_H, CLIP_L, CONTROLNET, UNET, VAE
 from compiler.models import control_names
-from compiler.models.architecture import Architecture, Shapes, not_compiled, text_config, unet_config, vae_config
 from compiler.models.model_file import ModelTensors, TensorInfo, open_model_file
-from compiler.models.recognition import HARMLESS, foreign_kind
-from compiler.networks import NETWORKS
+from compiler.models.open_clip_names import OPEN_CLIP_MARK, transformers_names
+from compiler.models.source import Source
+from compiler.networks.shapes import Shapes
 from graphs.errors import CheckpointError
 
-__all__ = [
-    "Architecture", "Checkpoint", "KeyReport", "account", "detect", "list_some", "open_checkpoint", "require_whole",
-    "unused_keys",
-]  # fmt: skip
-
-logger = logging.getLogger(__name__)
-
-# part -> (prefix in the file, prefix inside the part that takes its place), most specific first.
-LAYOUTS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "unet": (("model.diffusion_model.", ""), ("", "")),
-    "controlnet": (("control_model.", ""), ("", "")),
-    "vae": (("first_stage_model.", ""), ("vae.", ""), ("", "")),
-    "clip": (
-        ("cond_stage_model.transformer.", ""),
-        ("cond_stage_model.transformer.", "text_model."),  # files made with an early transformers
-        ("cond_stage_model.", ""),
-        ("", ""),
-    ),
-}
-# A key that a part of that name must have.
-_MARKS = {
-    "unet": "input_blocks.0.0.weight",
-    "controlnet": "zero_convs.0.0.weight",
-    "vae": "decoder.conv_in.weight",
-    "clip": "text_model.embeddings.token_embedding.weight",
-}
-# The networks whose weights make up a part.
-PART_KINDS = {
-    "unet": ("unet",),
-    "vae": ("vae_decoder", "vae_encoder"),
-    "clip": ("clip_text",),
-    "controlnet": ("controlnet", "controlnet_hint"),
-}
 # 1x1 convolutions that some files hold as matrices.
 _MATRIX = re.compile(r"(encoder|decoder)\.mid\.attn_1\.(q|k|v|proj_out)\.weight$")
+# Files of one part, and ControlNets.
+_LOOSE = (
+    Place(CONTROLNET, "control_model."), Place(CONTROLNET, ""), Place(UNET, ""), Place(VAE, "vae."), Place(VAE, ""),
+)  # fmt: skip
+_TEXT_LAYER = re.compile(r"text_model\.encoder\.layers\.(\d+)\.")
+# Text encoders in files of their own are told apart by their number of layers.
+_BY_LAYERS = ((31, CLIP_G), (23, CLIP_H), (1, CLIP_L))
+
+
+def places() -> tuple[Place, ...]:
+    """Where parts lie in files, the most specific first."""
+    of_families = dict.fromkeys(place for family in FAMILIES for place in family.places)
+    return (*of_families, *_LOOSE)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """An open model file with its parts found. names: part -> key inside the part -> key in the file."""
+    """names: part -> key inside the part -> where it stands in the file."""
 
     tensors: ModelTensors
-    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    names: Mapping[str, Mapping[str, Source]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
         return self.tensors.path
 
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """The text encoders of the file."""
+        return tuple(part.name for part in (CLIP_L, CLIP_G, CLIP_H) if part.name in self.names)
+
     def part(self, name: str) -> dict[str, TensorInfo]:
         """The tensors of a part under their names inside it; empty where the file lacks the part."""
         return {key: self._info(name, key) for key in self.names.get(name, {})}
 
+    def shapes(self, name: str) -> Shapes:
+        return Shapes({key: info.shape for key, info in self.part(name).items()}, f"{self.path} ({name})")
+
     def tensor(self, part: str, key: str) -> torch.Tensor:
         """In its stored dtype: a view of the mapped file, not to be written to."""
-        return self.tensors.tensor(self.names[part][key]).reshape(self._info(part, key).shape)
+        source = self.names[part][key]
+        return source.read(self.tensors.tensor(source.key)).reshape(self._info(part, key).shape)
 
     def _info(self, part: str, key: str) -> TensorInfo:
-        info = self.tensors[self.names[part][key]]
-        if part == "vae" and len(info.shape) == 2 and _MATRIX.match(key):
+        source = self.names[part][key]
+        info = self.tensors[source.key]
+        info = replace(info, shape=source.shape(info.shape))
+        if part == VAE.name and len(info.shape) == 2 and _MATRIX.match(key):
             return replace(info, shape=(*info.shape, 1, 1))
         return info
-
-
-@lru_cache(maxsize=16)
-def _open(path: Path, size_bytes: int, mtime_ns: int) -> Checkpoint:
-    tensors = open_model_file(path)
-    names = {part: found for part in LAYOUTS if (found := _part_names(tensors, part))}
-    if _MARKS["controlnet"] in tensors:
-        names.pop("unet", None)  # a ControlNet without prefix: half of its keys are called like a U-Net's
-    if control_names.MARK in tensors:
-        names = {"controlnet": control_names.original_names(tensors)}
-    return Checkpoint(tensors, names)
-
-
-def _part_names(tensors: Iterable[str], part: str) -> dict[str, str]:
-    for prefix, inside in LAYOUTS[part]:
-        if not _MARKS[part].startswith(inside):
-            continue
-        if prefix + _MARKS[part].removeprefix(inside) in tensors:
-            names = {inside + key.removeprefix(prefix): key for key in tensors if key.startswith(prefix)}
-            return {k: v for k, v in names.items() if prefix or _belongs(part, k)}
-    return {}
-
-
-def _belongs(part: str, key: str) -> bool:
-    """Whether a key without a prefix may be of that part: a file of one part may still carry other things."""
-    return not any(key.startswith(prefix) for layouts in LAYOUTS.values() for prefix, _ in layouts if prefix)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -122,105 +88,40 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 @lru_cache(maxsize=16)
-def detect(checkpoint: Checkpoint) -> Architecture:
-    """The architecture from keys and shapes.
-
-    Raises CheckpointError for other families and kinds of file (named), and for weights that are missing or of an
-    impossible shape (listed). Weights that no network takes are listed in a warning.
-    """
-    where = str(checkpoint.path)
-    foreign = foreign_kind(checkpoint.tensors)
-    if foreign and not {"unet", "vae", "clip"} <= checkpoint.names.keys():  # whole ones may carry a ControlNet besides
-        raise not_compiled(where, *foreign)
-    if not checkpoint.names:
-        raise CheckpointError(
-            "the file holds no U-Net, VAE or text encoder that is known", where=where,
-            expected="Stable Diffusion 1 in its original layout",
-            got=f"{len(checkpoint.tensors)} tensors: {list_some(sorted(checkpoint.tensors))}",
-            hint="diffusers folders and single transformer files are not read; use the single-file checkpoint",
-        )  # fmt: skip
-    architecture = Architecture(
-        family="sd15",
-        unet=_configured(checkpoint, "unet", unet_config),
-        vae=_configured(checkpoint, "vae", vae_config),
-        clip=_configured(checkpoint, "clip", text_config),
-    )
-    require_whole(checkpoint, architecture)
-    return architecture
+def _open(path: Path, size_bytes: int, mtime_ns: int) -> Checkpoint:
+    tensors = open_model_file(path)
+    if control_names.MARK in tensors:
+        return Checkpoint(tensors, {CONTROLNET.name: control_names.original_names(tensors)})
+    names: dict[str, dict[str, Source]] = {}
+    for place in places():
+        if place.part.name not in names and (found := _names(tensors, place)):
+            names[place.part.name] = found
+    if not any(part.name in names for part in (CLIP_L, CLIP_G, CLIP_H)) and CLIP_L.mark in tensors:
+        names[_text_part(tensors).name] = _names(tensors, Place(CLIP_L, ""))
+    if CONTROLNET.mark in tensors:
+        names.pop(UNET.name, None)  # a ControlNet without prefix: half of its keys are called like a U-Net's
+    return Checkpoint(tensors, names)
 
 
-def require_whole(checkpoint: Checkpoint, architecture: Architecture) -> None:
-    """Raises CheckpointError for weights that are missing or misshapen; warns of those that no network takes."""
-    where, report = str(checkpoint.path), account(checkpoint, architecture)
-    faults = [
-        f"{len(keys)} {what}: {list_some(keys)}"
-        for keys, what in ((report.missing, "missing"), (report.misshapen, "of another shape"))
-        if keys
-    ]
-    if faults:
-        raise CheckpointError(
-            "the weights do not make up the network", where=where, got="; ".join(faults),
-            hint="the file is incomplete or damaged, or of an architecture that is not compiled yet",
-        )  # fmt: skip
-    if report.unknown:
-        logger.warning("%s: %d tensors are not used: %s", where, len(report.unknown), list_some(report.unknown))
+def _names(tensors: Iterable[str], place: Place) -> dict[str, Source]:
+    """The part's keys at a place; empty where the file has it elsewhere, or not at all."""
+    mark = OPEN_CLIP_MARK if place.open_clip else place.part.mark
+    if not mark.startswith(place.inside) or place.prefix + mark.removeprefix(place.inside) not in tensors:
+        return {}
+    if place.open_clip:
+        return transformers_names(tensors, place.prefix)
+    keys = [key for key in tensors if key.startswith(place.prefix) and (place.prefix or _stands_bare(key))]
+    return {place.inside + key.removeprefix(place.prefix): Source(key) for key in keys}
 
 
-def _configured(checkpoint: Checkpoint, part: str, configure: Callable[[Shapes], Any]) -> Any:
-    infos = checkpoint.part(part)
-    if not infos:
-        return None
-    return configure(Shapes({key: info.shape for key, info in infos.items()}, f"{checkpoint.path} ({part})"))
+def _stands_bare(key: str) -> bool:
+    """Whether a key is of no part with a prefix: a file of one part may still carry other things."""
+    return not any(place.prefix and key.startswith(place.prefix) for place in places())
 
 
-# --- every key accounted for
-
-
-@dataclass(frozen=True)
-class KeyReport:
-    """missing, misshapen: "part: key ..."; unknown: keys of the file that no network takes and that are not known to
-    be harmless."""
-
-    missing: tuple[str, ...] = ()
-    misshapen: tuple[str, ...] = ()
-    unknown: tuple[str, ...] = ()
-
-
-def account(checkpoint: Checkpoint, architecture: Architecture) -> KeyReport:
-    """Compares the file with what the networks of its architecture take."""
-    missing: list[str] = []
-    misshapen: list[str] = []
-    used: dict[str, set[str]] = {}
-    for part, kinds in PART_KINDS.items():
-        config = getattr(architecture, part)
-        infos = checkpoint.part(part)
-        if config is None:
-            continue
-        for kind in kinds:
-            expected = expected_shapes(kind, config)
-            if kind == "vae_encoder" and not any(key.startswith("encoder.") for key in infos):
-                continue  # a file of the decoder alone; whoever needs the encoder is told then
-            used.setdefault(part, set()).update(expected)
-            for key, shape in expected.items():
-                if key not in infos:
-                    missing.append(f"{part}: {key}")
-                elif infos[key].shape != shape:
-                    misshapen.append(f"{part}: {key} {list(infos[key].shape)} for {list(shape)}")
-    return KeyReport(tuple(missing), tuple(misshapen), unused_keys(checkpoint, used))
-
-
-def unused_keys(checkpoint: Checkpoint, used: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """Keys of the file that no network takes (used: part -> keys inside it) and that are not known to be harmless."""
-    taken = {checkpoint.names[part].get(key) for part, keys in used.items() for key in keys if part in checkpoint.names}
-    return tuple(sorted(k for k in checkpoint.tensors if k not in taken and not HARMLESS.match(k)))
-
-
-@lru_cache(maxsize=64)
-def expected_shapes(kind: str, config: Any) -> Mapping[str, tuple[int, ...]]:
-    """Parameter name -> shape of a network, without allocating it."""
-    with torch.device("meta"):
-        module = NETWORKS[kind].module(config)
-    return {name: tuple(parameter.shape) for name, parameter in module.named_parameters()}
+def _text_part(tensors: Iterable[str]) -> Part:
+    layers = 1 + max((int(found[1]) for key in tensors if (found := _TEXT_LAYER.match(key))), default=0)
+    return next(part for least, part in _BY_LAYERS if layers >= least)
 
 
 def list_some(items: Iterable[str], most: int = 6) -> str:

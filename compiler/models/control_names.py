@@ -8,12 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from compiler.models.source import Source
+
 MARK = "controlnet_cond_embedding.conv_in.weight"
 
 _FIXED = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
     "mid_block.attentions.0": "middle_block.1",
     "controlnet_mid_block": "middle_block_out.0",
     "controlnet_cond_embedding.conv_in": "input_hint_block.0",
@@ -30,8 +34,8 @@ _ZERO = re.compile(r"controlnet_down_blocks\.(\d+)\.(.+)$")
 _HINT = re.compile(r"controlnet_cond_embedding\.blocks\.(\d+)\.(.+)$")
 
 
-def original_names(keys: Iterable[str]) -> dict[str, str]:
-    """Key of the original layout -> key of the file. What belongs to neither keeps its name, and is reported later."""
+def original_names(keys: Iterable[str]) -> dict[str, Source]:
+    """Key of the original layout -> where it stands. What belongs to neither keeps its name, and is reported later."""
     listed = list(keys)
     counts: dict[int, int] = {}  # res blocks by level
     for key in listed:
@@ -42,7 +46,7 @@ def original_names(keys: Iterable[str]) -> dict[str, str]:
     for level in sorted(counts):
         starts[level] = place
         place += counts[level] + 1  # and the downsample
-    return {_original(key, starts, counts): key for key in listed}
+    return {_original(key, starts, counts): Source(key) for key in listed}
 
 
 def _original(key: str, starts: dict[int, int], counts: dict[int, int]) -> str:

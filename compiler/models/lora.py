@@ -9,9 +9,12 @@ from pathlib import Path
 
 import torch
 
-from compiler.models.checkpoint import Checkpoint, detect, list_some
+from compiler.families import encoders
+from compiler.families.family import Encoder
+from compiler.models.architecture import detect
+from compiler.models.checkpoint import Checkpoint, list_some
 from compiler.models.lora_kinds import Change, Group, changes_of, role_of
-from compiler.models.lora_names import side_of, text_aliases, unet_aliases
+from compiler.models.lora_names import speaks_of, text_aliases, unet_aliases
 from compiler.models.model_file import ModelTensors, open_model_file
 from graphs.errors import CheckpointError
 
@@ -31,7 +34,14 @@ def with_lora(
     """
     tensors = open_model_file(path)
     merges: dict[str, list[_Merge]] = {}
-    for key, group, change in _changes(tensors, _aliases(checkpoint, part), part):
+    architecture = detect(checkpoint)
+    encoder = encoders(architecture.family).get(part)
+    modules = {key.removesuffix(".weight") for key in checkpoint.part(part) if key.endswith(".weight")}
+    if encoder is not None:
+        aliases = text_aliases(modules, encoder)
+    else:
+        aliases = unet_aliases(modules, architecture.parts[part]) if part == "unet" else {}
+    for key, group, change in _changes(tensors, aliases, part, encoder):
         if key not in loaders:
             raise CheckpointError(
                 "a LoRA changes a tensor that the checkpoint lacks", where=f"{tensors.path}: {group.name}",
@@ -66,21 +76,15 @@ def _merger(read: Loader, merges: Sequence[_Merge], key: str) -> Loader:
     return merge
 
 
-def _aliases(checkpoint: Checkpoint, part: str) -> dict[str, str]:
-    modules = {key.removesuffix(".weight") for key in checkpoint.part(part) if key.endswith(".weight")}
-    architecture = detect(checkpoint)
-    if part == "unet" and architecture.unet is not None:
-        return unet_aliases(modules, architecture.unet)
-    return text_aliases(modules) if part == "clip" else {}
-
-
-def _changes(tensors: ModelTensors, aliases: Mapping[str, str], part: str) -> list[tuple[str, Group, Change]]:
+def _changes(
+    tensors: ModelTensors, aliases: Mapping[str, str], part: str, encoder: Encoder | None
+) -> list[tuple[str, Group, Change]]:
     """(key of the part, the module's tensors, what they change) for all modules of a file that fit the part."""
     groups: dict[str, dict[str, str]] = {}
     strange: list[str] = []
     for key in tensors:
         found = role_of(key)
-        if found is None or (found[0] not in aliases and side_of(found[0]) == part):
+        if found is None or (found[0] not in aliases and speaks_of(found[0], encoder)):
             strange.append(key)
         elif found[0] in aliases:
             groups.setdefault(found[0], {})[found[1]] = key

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from compiler.families.family import Encoder
 from compiler.networks.unet_config import UNetConfig, input_specs, output_specs
 
 _RES = {
@@ -19,15 +20,13 @@ _RES = {
 }  # fmt: skip
 _ENDS = {
     "time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2", "input_blocks.0.0": "conv_in",
+    "label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2",
     "out.0": "conv_norm_out", "out.2": "conv_out",
 }  # fmt: skip
 
 _UNET_FLAT = ("lora_unet_", "lycoris_")
 _UNET_DOTTED = ("unet.", "")
 _UNET_ORIGINAL = "diffusion_model."
-_TEXT_FLAT = ("lora_te_", "lora_te1_")
-_TEXT_DOTTED = ("text_encoder.",)
-_TEXT_ORIGINAL = "text_encoders.clip_l.transformer."
 # Only these of the text encoder have names in the two general traditions.
 _TEXT_MODULES = tuple(
     f".{name}"
@@ -35,11 +34,15 @@ _TEXT_MODULES = tuple(
 )
 # How a module of the text encoder may begin, in any tradition, of any family.
 _TEXT_STARTS = ("lora_te", "text_encoder", "clip_l", "clip_g", "lora_prior_te", "text_model.")
+_SECOND_STARTS = ("lora_te2_", "text_encoder_2.", "clip_g.", "text_encoders.clip_g.")  # of a second text encoder
 
 
-def side_of(name: str) -> str:
-    """The part ("unet" or "clip") that a name in a LoRA file speaks of."""
-    return "clip" if name.startswith(_TEXT_STARTS) else "unet"
+def speaks_of(name: str, encoder: Encoder | None) -> bool:
+    """Whether a name in a LoRA file speaks of that text encoder; None: of the U-Net."""
+    if encoder is None:
+        return not name.startswith(_TEXT_STARTS)
+    second = any(start in _SECOND_STARTS for start in encoder.lora_flat)
+    return name.startswith(_TEXT_STARTS) and name.startswith(_SECOND_STARTS) == second
 
 
 def unet_aliases(modules: Iterable[str], config: UNetConfig) -> dict[str, str]:
@@ -57,14 +60,14 @@ def unet_aliases(modules: Iterable[str], config: UNetConfig) -> dict[str, str]:
     return aliases
 
 
-def text_aliases(modules: Iterable[str]) -> dict[str, str]:
+def text_aliases(modules: Iterable[str], encoder: Encoder) -> dict[str, str]:
     """Every name a LoRA file may use -> the module path inside the text encoder."""
     aliases: dict[str, str] = {}
     for module in modules:
-        aliases[_TEXT_ORIGINAL + module] = module
+        aliases[f"text_encoders.{encoder.name}.transformer.{module}"] = module
         if module.endswith(_TEXT_MODULES):
-            aliases.update({prefix + module.replace(".", "_"): module for prefix in _TEXT_FLAT})
-            aliases.update({prefix + module: module for prefix in _TEXT_DOTTED})
+            aliases.update({prefix + module.replace(".", "_"): module for prefix in encoder.lora_flat})
+            aliases.update({prefix + module: module for prefix in encoder.lora_dotted})
     return aliases
 
 

@@ -31,19 +31,16 @@ from runtime.backends.backend import TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from compiler.models.architecture import Architecture
-
 Specs = tuple[TensorSpec, ...]
 F32 = "float32"
 BATCH, HEIGHT, WIDTH, TEXT, STEPS = (Dim(name) for name in ("batch", "height", "width", "text", "steps"))
 
 
-def _config_of(part: str) -> Callable[[Architecture, Mapping[str, Any]], Config]:
-    def configure(architecture: Architecture, options: Mapping[str, Any]) -> Config:
-        config = getattr(architecture, part)
-        if config is None:
+def _config_of(part: str) -> Callable[[Mapping[str, Config], Mapping[str, Any]], Config]:
+    def configure(parts: Mapping[str, Config], options: Mapping[str, Any]) -> Config:
+        if part not in parts:
             raise CheckpointError(f"the file holds no {part}", hint="use a full checkpoint, or the loader of that part")
-        return replace(config, **{name: value for name, value in options.items() if value is not None})
+        return replace(parts[part], **{name: value for name, value in options.items() if value is not None})
 
     return configure
 
@@ -56,12 +53,25 @@ def _eps(config: UNetConfig) -> Specs:
     return (_latent("eps", config, config.out_channels),)
 
 
-def _unet_inputs(config: UNetConfig) -> Specs:
+def _vector(config: UNetConfig, rows: Dim) -> Specs:
+    return (TensorSpec("vector", F32, (rows, config.vector_width)),) if config.vector_width else ()
+
+
+def _whole_inputs(config: UNetConfig) -> Specs:
+    """All that a network takes besides the latent and the hint, nothing hoisted."""
     return (
-        _latent("x", config, config.in_channels),
         TensorSpec("timesteps", F32, (BATCH,)),
         TensorSpec("context", F32, (BATCH, TEXT, config.context_width)),
+        *_vector(config, BATCH),
     )
+
+
+def _time_inputs(config: UNetConfig) -> Specs:
+    return (TensorSpec("timesteps", F32, (STEPS,)), *_vector(config, STEPS))
+
+
+def _unet_inputs(config: UNetConfig) -> Specs:
+    return (_latent("x", config, config.in_channels), *_whole_inputs(config))
 
 
 def _core_inputs(config: UNetConfig) -> Specs:
@@ -120,6 +130,25 @@ def _control(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[
     return NetworkDef(kind, "controlnet", _config_of("controlnet"), module, inputs, outputs)
 
 
+def _text(kind: str) -> NetworkDef:
+    """A text encoder; its kind is the name of its part."""
+    return NetworkDef(
+        kind,
+        kind,
+        _config_of(kind),
+        ClipText,
+        lambda c: (
+            TensorSpec("tokens", "int64", (BATCH, c.positions)),
+            TensorSpec("override", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("override_mask", F32, (BATCH, c.positions, 1)),
+        ),
+        lambda c: (
+            TensorSpec("hidden", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("pooled", F32, (BATCH, c.projection or c.width)),
+        ),
+    )
+
+
 _NETWORKS = (
     _unet("unet", UNet, _unet_inputs),
     _unet("unet_core", UNetCore, _core_inputs),
@@ -128,7 +157,7 @@ _NETWORKS = (
     _unet(
         "unet_time",
         UNetTime,
-        lambda c: (TensorSpec("timesteps", F32, (STEPS,)),),
+        _time_inputs,
         lambda c: (TensorSpec("time", F32, (STEPS, sum(time_sizes(c)))),),
     ),
     _unet(
@@ -140,11 +169,7 @@ _NETWORKS = (
     _control(
         "controlnet",
         ControlNetStep,
-        lambda c: _control_inputs(
-            c,
-            TensorSpec("timesteps", F32, (BATCH,)),
-            TensorSpec("context", F32, (BATCH, TEXT, c.encoder.context_width)),
-        ),
+        lambda c: _control_inputs(c, *_whole_inputs(c.encoder)),
         lambda c: _residuals(c.encoder),
     ),
     _control(
@@ -160,7 +185,7 @@ _NETWORKS = (
     _control(
         "controlnet_time",
         ControlNetTime,
-        lambda c: (TensorSpec("timesteps", F32, (STEPS,)),),
+        lambda c: _time_inputs(c.encoder),
         lambda c: (TensorSpec("time", F32, (STEPS, sum(control_time_sizes(c)))),),
     ),
     _control(
@@ -178,21 +203,7 @@ _NETWORKS = (
     _vae("vae_decoder", VaeDecoder, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, F32),)),
     _vae("vae_decoder_u8", VaeDecoderU8, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, "uint8"),)),
     _vae("vae_encoder", VaeEncoder, lambda c: (_pixels(c, F32),), lambda c: (_vae_latent(c),)),
-    NetworkDef(
-        "clip_text",
-        "clip",
-        _config_of("clip"),
-        ClipText,
-        lambda c: (
-            TensorSpec("tokens", "int64", (BATCH, c.positions)),
-            TensorSpec("override", F32, (BATCH, c.positions, c.width)),
-            TensorSpec("override_mask", F32, (BATCH, c.positions, 1)),
-        ),
-        lambda c: (
-            TensorSpec("hidden", F32, (BATCH, c.positions, c.width)),
-            TensorSpec("pooled", F32, (BATCH, c.width)),
-        ),
-    ),
+    *(_text(encoder) for encoder in ("clip_l", "clip_g", "clip_h")),
 )
 
 NETWORKS: Mapping[str, NetworkDef] = MappingProxyType({n.kind: n for n in _NETWORKS})

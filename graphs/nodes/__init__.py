@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from graphs.nodes import controlnet, images, inpaint, latents, loaders, masks, primitives, sampling, text, vae
+from graphs.nodes import (
+    controlnet,
+    images,
+    inpaint,
+    latents,
+    loaders,
+    masks,
+    primitives,
+    sampling,
+    shown_pictures,
+    text,
+    vae,
+)
 from graphs.rows import NodeTable
 
-FAMILIES = (controlnet, images, inpaint, latents, loaders, masks, primitives, sampling, text, vae)
+FAMILIES = (
+    controlnet, images, inpaint, latents, loaders, masks, primitives, sampling, shown_pictures, text, vae,
+)  # fmt: skip
 
 NODES = NodeTable(row for family in FAMILIES for row in family.ROWS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphs.definition import Builder
-from graphs.errors import Problem, WorkflowError
 from graphs.node import Node
 from graphs.rows import compiled
 from graphs.values import ClipValue, Lora, ModelFile, ModelValue, VaeValue, Weights
@@ -17,27 +16,37 @@ BUILT_IN_VAES = ("taesd", "taesdxl", "taesd3", "taef1", "pixel_space")
 def _lower_checkpoint(node: Node, b: Builder) -> None:
     file = ModelFile("checkpoints", b.constant("ckpt_name"))
     b.output(0, ModelValue(file))
-    b.output(1, ClipValue(file))
+    b.output(1, ClipValue((file,)))
     b.output(2, VaeValue(file))
 
 
 def _lower_vae(node: Node, b: Builder) -> None:
     name = b.constant("vae_name")
     if name in BUILT_IN_VAES:
-        raise WorkflowError(
-            "this VAE is not compiled yet",
-            (
-                Problem(
-                    "unsupported_value",
-                    f"'{name}' is not compiled yet",
-                    node_id=node.id,
-                    class_type=node.class_type,
-                    input_name="vae_name",
-                    hint="choose a file of models/vae, or link the checkpoint's own VAE",
-                ),
-            ),
-        )
+        hint = "choose a file of models/vae, or link the checkpoint's own VAE"
+        raise b.unsupported("vae_name", f"'{name}' is not compiled yet", hint)
     b.output(0, VaeValue(ModelFile("vae", name)))
+
+
+def _lower_text_encoder(node: Node, b: Builder) -> None:
+    b.output(0, ClipValue((ModelFile("text_encoders", b.constant("clip_name")),)))
+
+
+def _lower_two_text_encoders(node: Node, b: Builder) -> None:
+    kind = b.constant("type")
+    if kind != "sdxl":
+        hint = "the two text encoders of SDXL are compiled; choose type sdxl"
+        raise b.unsupported("type", f"'{kind}' is not compiled yet", hint)
+    names = (b.constant("clip_name1"), b.constant("clip_name2"))
+    b.output(0, ClipValue(tuple(ModelFile("text_encoders", name) for name in names)))
+
+
+def _lower_unet(node: Node, b: Builder) -> None:
+    kind = b.constant("weight_dtype")
+    if kind != "default":
+        hint = "choose default; `--precision` says what engines compute in"
+        raise b.unsupported("weight_dtype", f"'{kind}' is not compiled yet", hint)
+    b.output(0, ModelValue(ModelFile("diffusion_models", b.constant("unet_name"))))
 
 
 def _with_lora(weights: Weights, name: str, strength: float) -> Weights:
@@ -50,7 +59,8 @@ def _with_lora(weights: Weights, name: str, strength: float) -> Weights:
 def _lower_lora(node: Node, b: Builder) -> None:
     name, model, clip = b.constant("lora_name"), b.take("model", ModelValue), b.take("clip", ClipValue)
     b.output(0, replace(model, weights=_with_lora(model.weights, name, b.constant("strength_model"))))
-    b.output(1, replace(clip, weights=_with_lora(clip.weights, name, b.constant("strength_clip"))))
+    strength = b.constant("strength_clip")
+    b.output(1, replace(clip, weights=tuple(_with_lora(weights, name, strength) for weights in clip.weights)))
 
 
 def _lower_lora_model_only(node: Node, b: Builder) -> None:
@@ -60,7 +70,10 @@ def _lower_lora_model_only(node: Node, b: Builder) -> None:
 
 ROWS = (
     compiled("CheckpointLoaderSimple", _lower_checkpoint),
+    compiled("CLIPLoader", _lower_text_encoder),
+    compiled("DualCLIPLoader", _lower_two_text_encoders),
     compiled("LoraLoader", _lower_lora),
     compiled("LoraLoaderModelOnly", _lower_lora_model_only),
+    compiled("UNETLoader", _lower_unet),
     compiled("VAELoader", _lower_vae),
 )

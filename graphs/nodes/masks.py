@@ -8,9 +8,11 @@ from graphs.rows import compiled, interpreted, op
 
 
 def _lower_preview(node: Node, b: Builder) -> None:
-    (image,) = b.emit("mask_to_image", {"mask": b.operand("mask")})
+    mask = b.operand("mask")
+    (image,) = b.emit("mask_to_image", {"mask": mask})
     (pixels,) = b.emit("image_to_u8", {"image": image})
     b.emit("preview_image", {"image_u8": pixels})
+    b.output(0, mask)  # since ComfyUI 0.26
 
 
 ROWS = (

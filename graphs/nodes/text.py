@@ -6,16 +6,37 @@ from dataclasses import replace
 
 from graphs.definition import Builder
 from graphs.node import Node
+from graphs.operands import Operand
 from graphs.rows import compiled
 from graphs.values import ClipValue, CondEntry, Conditioning
 
+_SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height")
 
-def _lower_text_encode(node: Node, b: Builder) -> None:
+
+def _encoded(b: Builder, text: Operand, text_l: Operand | None = None) -> CondEntry:
+    """text_l: the prompt of the first of two encoders where it has one of its own."""
     clip = b.take("clip", ClipValue)
     options = {} if clip.stop_layer is None else {"stop_layer": clip.stop_layer}
-    network = b.network("clip_text", clip.weights, **options)
-    embedding, pooled = b.emit("encode_text", {"text": b.operand("text")}, networks={"clip": network})
-    b.output(0, Conditioning((CondEntry(embedding, pooled),)))
+    networks = {f"text.{n}": b.network("text", weights, **options) for n, weights in enumerate(clip.weights)}
+    inputs = {"text": text} if text_l is None else {"text": text, "text_l": text_l}
+    embedding, pooled = b.emit("encode_text", inputs, networks=networks)
+    return CondEntry(embedding, pooled)
+
+
+def _lower_text_encode(node: Node, b: Builder) -> None:
+    b.output(0, Conditioning((_encoded(b, b.operand("text")),)))
+
+
+def _lower_sdxl(node: Node, b: Builder) -> None:
+    entry = _encoded(b, b.operand("text_g"), b.operand("text_l"))
+    (sizes,) = b.emit("text_sizes", {name: b.operand(name) for name in _SIZES})
+    b.output(0, Conditioning((replace(entry, sizes=sizes),)))
+
+
+def _lower_refiner(node: Node, b: Builder) -> None:
+    entry = _encoded(b, b.operand("text"))
+    (sizes,) = b.emit("text_sizes", {name: b.operand(name) for name in ("width", "height", "ascore")})
+    b.output(0, Conditioning((replace(entry, sizes=sizes),)))
 
 
 def _lower_set_last_layer(node: Node, b: Builder) -> None:
@@ -25,4 +46,6 @@ def _lower_set_last_layer(node: Node, b: Builder) -> None:
 ROWS = (
     compiled("CLIPSetLastLayer", _lower_set_last_layer),
     compiled("CLIPTextEncode", _lower_text_encode),
+    compiled("CLIPTextEncodeSDXL", _lower_sdxl),
+    compiled("CLIPTextEncodeSDXLRefiner", _lower_refiner),
 )

@@ -20,6 +20,10 @@ Op = Callable[..., Any]
 OPS_TABLE: Mapping[str, str] = MappingProxyType(
     {
         "encode_text": "runtime.ops.text:encode_text",
+        "text_sizes": "runtime.ops.condition:text_sizes",
+        "make_vector": "runtime.ops.condition:make_vector",
+        "make_concat": "runtime.ops.condition:make_concat",
+        "blank_latent": "runtime.ops.latent:blank_latent",
         "project_context": "runtime.ops.sample:project_context",
         "empty_latent": "runtime.ops.latent:empty_latent",
         "set_noise_mask": "runtime.ops.inpaint:set_noise_mask",
@@ -34,6 +38,7 @@ OPS_TABLE: Mapping[str, str] = MappingProxyType(
         "encode_image": "runtime.ops.latent:encode_image",
         "grey_out": "runtime.ops.inpaint:grey_out",
         "image_to_u8": "runtime.ops.image:image_to_u8",
+        "quantize_image": "runtime.ops.pictures:quantize_image",
         "resize_image": "runtime.ops.image:resize_image",
         "scale_image": "runtime.ops.image:scale_image",
         "load_image": "runtime.ops.image:load_image",

@@ -76,3 +76,8 @@ def _run(context: OpContext, role: str, name: str, value: torch.Tensor) -> torch
     """The one output of a network: a copy, since an engine may write into the same buffer at its next call."""
     (output,) = context.module(role)({name: value}).values()
     return output.clone()
+
+
+def blank_latent(context: OpContext, latent: Latent) -> Latent:
+    """A latent of zeros, as large as another."""
+    return Latent(torch.zeros_like(latent.samples))

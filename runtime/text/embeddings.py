@@ -44,15 +44,16 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     return Path(embeddings[below[0]])
 
 
-def load_embedding(path: Path, width: int) -> Tensor:
-    """The vectors of a textual inversion file: (n, W) float32, W being what the file has (of several, `width`).
+def load_embedding(path: Path, encoder: str, width: int) -> Tensor:
+    """The vectors of a textual inversion file: (n, W) float32, W being what the file has. encoder: "clip_l",
+    "clip_g" or another, of that `width`.
 
     Layouts: {"string_to_param": {any: vectors}} (training web UIs), {"clip_l": vectors, "clip_g": ...} (SDXL, the part
     for this encoder), a list of dicts, or vectors under any one name ("emb_params", "*", a diffusers token).
     Raises CheckpointError for a damaged file or one without vectors.
     """
     content = _read(path)
-    vectors = _vectors(content, width)
+    vectors = _vectors(content, encoder, width)
     if vectors is None or vectors.dim() not in (1, 2) or vectors.numel() == 0 or not vectors.is_floating_point():
         raise CheckpointError(
             "the textual inversion file holds no vectors",
@@ -69,12 +70,24 @@ def load_embedding(path: Path, width: int) -> Tensor:
     return vectors.detach().reshape(-1, vectors.shape[-1]).to(torch.float32)
 
 
+class _Parameters(dict[str, Any]):
+    """Stands for a torch.nn.ParameterDict, in which the training web UIs keep their vectors; no code of it runs."""
+
+    def __setstate__(self, state: object) -> None:
+        parameters = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(parameters, dict):
+            self.update(parameters)
+
+
+_PARAMETERS = ((_Parameters, "torch.nn.modules.container.ParameterDict"),)
+
+
 def _read(path: Path) -> Any:
     try:
         if not path.is_file():  # a pipe would wait for ever
             raise NotPlainError("there is no such file")
         if path.suffix.lower() != ".safetensors":
-            return load_plain(path, max_bytes=MAX_FILE_BYTES)
+            return load_plain(path, allowed=_PARAMETERS, max_bytes=MAX_FILE_BYTES)
         if path.stat().st_size > MAX_FILE_BYTES:
             raise NotPlainError(f"it has more than {MAX_FILE_BYTES} bytes")
         from safetensors import SafetensorError
@@ -90,7 +103,7 @@ def _read(path: Path) -> Any:
         ) from None
 
 
-def _vectors(content: Any, width: int) -> Tensor | None:
+def _vectors(content: Any, encoder: str, width: int) -> Tensor | None:
     if isinstance(content, Tensor):
         return content
     if isinstance(content, list):
@@ -101,6 +114,6 @@ def _vectors(content: Any, width: int) -> Tensor | None:
         return None
     if isinstance(content.get("string_to_param"), dict):
         content = content["string_to_param"]
-    elif isinstance(content.get("clip_l"), Tensor):
-        return content["clip_l"]  # type: ignore[no-any-return]
+    elif isinstance(content.get(encoder), Tensor):
+        return content[encoder]  # type: ignore[no-any-return]
     return next((t for t in content.values() if isinstance(t, Tensor)), None)

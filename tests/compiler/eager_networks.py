@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compiler.models.checkpoint import Architecture, detect, open_checkpoint
+from compiler.models.architecture import Architecture, detect
+from compiler.models.checkpoint import open_checkpoint
 from compiler.models.control_file import detect_control
 from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
@@ -37,7 +38,7 @@ def architecture_of(kind: str, file: Path) -> Architecture:
 def load_network(kind: str, recipe: Weights, **options: Any) -> nn.Module:
     """The network in float32. Fails where a weight is missing."""
     definition = NETWORKS[kind]
-    config = definition.configure(architecture_of(kind, by_path(base_file(recipe))), options)
+    config = definition.configure(architecture_of(kind, by_path(base_file(recipe))).parts, options)
     weights = merged(recipe, definition.part, by_path)
     with torch.device("meta"):
         module = definition.module(config)

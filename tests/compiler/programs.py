@@ -77,8 +77,8 @@ def sampling(node: str, positive: str, negative: str, latent: str, unet: str = "
 def text_to_image(*, preview: bool = False) -> Program:
     """The default workflow, lowered: 6 and 7 the texts, 5 the empty latent, 3 the sampler, 8 the decode, 9 the save."""
     steps = [
-        step("encode_text", {"text": Param("6.text")}, "6.embedding", "6.pooled", networks={"clip": "clip"}),
-        step("encode_text", {"text": Param("7.text")}, "7.embedding", "7.pooled", networks={"clip": "clip"}),
+        step("encode_text", {"text": Param("6.text")}, "6.embedding", "6.pooled", networks={"clip_l": "clip"}),
+        step("encode_text", {"text": Param("7.text")}, "7.embedding", "7.pooled", networks={"clip_l": "clip"}),
         step(
             "empty_latent",
             {"width": Param("5.width"), "height": Literal(512), "batch_size": Literal(1)},
@@ -92,5 +92,5 @@ def text_to_image(*, preview: bool = False) -> Program:
     if preview:
         steps.append(step("image_to_u8", {"image": Ref("8.image")}, "10.image_u8"))
         steps.append(step("preview_image", {"image_u8": Ref("10.image_u8")}, "10.files"))
-    networks = [network("clip", "clip_text"), network("unet", "unet"), network("vae_decoder", "vae_decoder")]
+    networks = [network("clip", "clip_l"), network("unet", "unet"), network("vae_decoder", "vae_decoder")]
     return program(steps, networks, n6__text="a fox", n7__text="", n5__width=512, n3__steps=20, n3__seed=1)

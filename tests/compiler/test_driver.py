@@ -54,7 +54,7 @@ def test_records_say_what_each_pass_did(caplog: pytest.LogCaptureFixture, tmp_pa
     assert dumped == ["program_01_quiet.txt", "program_02_prune_steps.txt"]
     text = (tmp_path / "dump" / dumped[1]).read_text("utf-8")
     assert text.startswith(
-        "# 77.scale_image: no step uses what it makes\nnetwork clip: clip_text of sd15.safetensors\n"
+        "# 77.scale_image: no step uses what it makes\nnetwork clip: clip_l of sd15.safetensors\n"
     )
     assert "3.latent = sample(latent=%5.latent, noise=%3.noise" in text
 

@@ -71,7 +71,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     @functools.cache
     def subject(kind: str) -> Subject:
         module = load_network(kind, recipe_of(file(kind)))
-        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)), {})
+        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)).parts, {})
         inputs, outputs = NETWORKS[kind].inputs(config), NETWORKS[kind].outputs(config)
         return Subject(kind, module, trace(module, inputs), inputs, outputs)
 

@@ -133,7 +133,7 @@ def test_loras_nest_and_strength_0_is_none() -> None:
     )  # fmt: skip
     base = ModelFile("checkpoints", "a.safetensors")
     one = Lora(base, ModelFile("loras", "x"), 0.5)
-    assert program.networks["clip"].weights == base
+    assert program.networks["text"].weights == base
     assert program.networks["unet"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
 
 

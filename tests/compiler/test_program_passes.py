@@ -75,8 +75,8 @@ def test_loras_are_neither_summed_nor_reordered() -> None:
     """DoRA, GLoRA and OFT change the weights that they find: half of one twice is not the whole of it."""
     chain = lora(lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25), "c", 0.0)
     before = program(
-        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"})],
-        [network("clip", "clip_text", chain)],
+        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"})],
+        [network("clip", "clip_l", chain)],
     )
     after, changes = applied(share_networks, before)
     assert after.networks["clip"].weights == lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25)
@@ -88,19 +88,19 @@ def test_loras_are_neither_summed_nor_reordered() -> None:
 def test_equal_networks_become_one() -> None:
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Literal("y")}, "2.embedding", "2.pooled", networks={"clip": "clip.2"}),
-            step("encode_text", {"text": Literal("z")}, "3.embedding", "3.pooled", networks={"clip": "clip.3"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Literal("y")}, "2.embedding", "2.pooled", networks={"clip_l": "clip.2"}),
+            step("encode_text", {"text": Literal("z")}, "3.embedding", "3.pooled", networks={"clip_l": "clip.3"}),
         ],
         [
-            network("clip", "clip_text"),
-            network("clip.2", "clip_text", lora(SD15, "a", 0.0)),
-            network("clip.3", "clip_text", stop_layer=-2),
+            network("clip", "clip_l"),
+            network("clip.2", "clip_l", lora(SD15, "a", 0.0)),
+            network("clip.3", "clip_l", stop_layer=-2),
         ],
     )
     after, changes = applied(share_networks, before)
     assert set(after.networks) == {"clip", "clip.3"}
-    assert [s.networks["clip"] for s in after.steps] == ["clip", "clip", "clip.3"]
+    assert [s.networks["clip_l"] for s in after.steps] == ["clip", "clip", "clip.3"]
     assert "clip.2: the same network as clip" in changes
 
 
@@ -108,8 +108,8 @@ def test_a_merge_keeps_its_sides_and_shares() -> None:
     other = ModelFile("checkpoints", "other.safetensors")
     mix = Merge(lora(SD15, "a", 0.0), lora(other, "b", 1.0), (("", 0.25, 0.75), ("out.", 1.0, 0.0)))
     before = program(
-        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"})],
-        [network("clip", "clip_text", mix)],
+        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"})],
+        [network("clip", "clip_l", mix)],
     )
     after, _ = applied(share_networks, before)
     assert after.networks["clip"].weights == replace(mix, a=SD15)
@@ -126,9 +126,9 @@ def test_identities_are_skipped_in_chains() -> None:
         [
             step("identity", {"value": Param("1.value")}, "1.value"),
             step("identity", {"value": Ref("1.value")}, "2.value"),
-            step("encode_text", {"text": Ref("2.value")}, "3.embedding", "3.pooled", networks={"clip": "clip"}),
+            step("encode_text", {"text": Ref("2.value")}, "3.embedding", "3.pooled", networks={"clip_l": "clip"}),
         ],
-        [network("clip", "clip_text")],
+        [network("clip", "clip_l")],
         n1__value="hi",
     )
     after, changes = applied(forward_identity, before)
@@ -178,14 +178,14 @@ def test_effects_are_never_pruned_or_merged() -> None:
 def test_equal_steps_become_one_and_parameters_stay_apart() -> None:
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Literal("x")}, "2.embedding", "2.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Param("3.text")}, "3.embedding", "3.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Param("4.text")}, "4.embedding", "4.pooled", networks={"clip": "clip"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Literal("x")}, "2.embedding", "2.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Param("3.text")}, "3.embedding", "3.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Param("4.text")}, "4.embedding", "4.pooled", networks={"clip_l": "clip"}),
             step("project_context", {"embedding": Ref("1.embedding")}, "5.context", networks={"unet_context": "u"}),
             step("project_context", {"embedding": Ref("2.embedding")}, "6.context", networks={"unet_context": "u"}),
         ],
-        [network("clip", "clip_text"), network("u", "unet_context")],
+        [network("clip", "clip_l"), network("u", "unet_context")],
         n3__text="x",
         n4__text="x",
     )
@@ -242,7 +242,7 @@ def test_two_decodes_share_the_fused_network_and_the_plain_one_stays_where_it_is
         step("save_latent", {"latent": Ref("29.latent"), "filename_prefix": Literal("l")}, "30.files"),
     ]
     after, changes = applied(fuse_decode, one.with_steps((*one.steps, *more)))
-    assert [n.kind for n in after.networks.values()] == ["clip_text", "unet", "vae_decoder", "vae_decoder_u8"]
+    assert [n.kind for n in after.networks.values()] == ["clip_l", "unet", "vae_decoder", "vae_decoder_u8"]
     assert len(changes) == 2
 
 
@@ -336,7 +336,7 @@ def test_hoist_takes_context_and_time_out_of_the_loop() -> None:
     assert sample.inputs["time"] == Ref("3.time")
     kinds = {n.id: n.kind for n in after.networks.values()}
     assert kinds == {
-        "clip": "clip_text",
+        "clip": "clip_l",
         "vae_decoder": "vae_decoder",
         "unet_core": "unet_core",
         "unet_context": "unet_context",
@@ -414,10 +414,10 @@ def test_frozen_values_become_constants_and_what_made_them_goes() -> None:
 def test_a_value_that_is_none_becomes_null() -> None:
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
             step("save_latent", {"latent": Ref("1.embedding"), "filename_prefix": Ref("1.pooled")}, "2.files"),
         ],
-        [network("clip", "clip_text")],
+        [network("clip", "clip_l")],
     )
     after = fold(before, Context(folder=Machine().fold)).value
     assert [s.op for s in after.steps] == ["save_latent"]

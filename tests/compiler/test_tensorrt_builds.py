@@ -74,7 +74,7 @@ def test_every_network_is_built_with_dynamic_sizes(kind: str, tmp_path: Path) ->
 
 @needs_tensorrt
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["unet_time", "unet_context", "vae_encoder", "clip_text"])
+@pytest.mark.parametrize("kind", ["unet_time", "unet_context", "vae_encoder", "clip_l"])
 def test_other_precisions(kind: str, precision: str, tmp_path: Path) -> None:
     built, _ = build(kind, tmp_path, precision)
     assert built.engine.nbytes > 0

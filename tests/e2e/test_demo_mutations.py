@@ -101,13 +101,13 @@ def _change_embedding(change: Callable[[Tensor], Tensor]) -> Break:
     def apply(patch: Patch) -> None:
         from runtime.ops import text
 
-        real = text._run
+        real = text._encode
 
         def run(*args: Any) -> tuple[Tensor, Tensor]:
             hidden, pooled = real(*args)
             return change(hidden), pooled
 
-        patch.setattr(text, "_run", run)
+        patch.setattr(text, "_encode", run)
 
     return apply
 

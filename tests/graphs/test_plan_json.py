@@ -49,7 +49,7 @@ PROGRAM = Program(
         "6.text": Parameter("6.text", "STRING", "fox"),
         "3.cfg": Parameter("3.cfg", "FLOAT", 8, 0.0, 100, (1,)),
     },
-    networks={"clip": NetworkUse("clip", "clip_text", RECIPE, {"stop_layer": -2})},
+    networks={"clip": NetworkUse("clip", "clip_l", RECIPE, {"stop_layer": -2})},
 )  # fmt: skip
 PLAN = Plan(
     PROGRAM, {"clip": BINDING}, Profile(batch=(1, 2)), "null", "cpu", "comfyui-0.8",

@@ -23,7 +23,7 @@ from tests.runtime.sampling_fixtures import SD15
 Tensors = Mapping[str, torch.Tensor]
 
 ATTRS: dict[str, Any] = {
-    "encode_text": {"clip": {"tokenizer": "sd1", "width": 8}},
+    "encode_text": {"text": {"encoders": [{"name": "clip_l", "width": 8, "padding": 49407}], "pooled": "clip_l"}},
     "decode_latent": {"latent": SD15["latent"]},
     "encode_image": {"latent": SD15["latent"]},
 }
@@ -106,17 +106,19 @@ def _decoder(inputs: Tensors) -> dict[str, torch.Tensor]:
     return {"image": torch.sigmoid(pixels).movedim(1, -1).contiguous()}
 
 
-FUNCTIONS = {"unet": _unet, "clip_text": _clip, "vae_decoder": _decoder}
+FUNCTIONS = {"unet": _unet, "clip_l": _clip, "vae_decoder": _decoder}
 
 
 def completed(program: Program) -> Program:
     """With the attrs and facts that the compiler reads from a checkpoint."""
 
     def step(s: Step) -> Step:
-        return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs})
+        networks = {"clip_l" if role == "text.0" else role: name for role, name in s.networks.items()}
+        return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs}, networks=networks)
 
     models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
-    return replace(program, steps=tuple(step(s) for s in program.steps), models=models)
+    networks = {n: replace(u, kind="clip_l") if u.kind == "text" else u for n, u in program.networks.items()}
+    return replace(program, steps=tuple(step(s) for s in program.steps), models=models, networks=networks)
 
 
 def folded(program: Program) -> tuple[Program, bytes]:

@@ -48,7 +48,7 @@ def test_what_was_given_the_wrong_name_is_named(tmp_path: Path) -> None:
 def test_code_is_not_run_and_not_recommended(tmp_path: Path, legacy: bool) -> None:
     mark, file = tmp_path / "mark", tmp_path / "a.pt"
     torch.save({"x": Code(mark)}, file, _use_new_zipfile_serialization=not legacy)
-    for load in (lambda: load_plain(file), lambda: load_embedding(file, 768)):
+    for load in (lambda: load_plain(file), lambda: load_embedding(file, "clip_l", 768)):
         with pytest.raises((NotPlainError, CheckpointError)) as caught:
             load()
         assert "code to load (posix.mkdir)" in str(caught.value) or sys.platform == "win32"
@@ -63,7 +63,7 @@ def test_code_is_not_run_and_not_recommended(tmp_path: Path, legacy: bool) -> No
 def test_small_files_that_grow(tmp_path: Path) -> None:
     torch.save(torch.zeros(1, 768).expand(MAX_NUMBERS, 768), tmp_path / "wide.pt")
     with pytest.raises(CheckpointError, match="too large"):
-        load_embedding(tmp_path / "wide.pt", 768)
+        load_embedding(tmp_path / "wide.pt", "clip_l", 768)
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(2**20))
     with pytest.raises(NotPlainError, match="more than"):
@@ -75,7 +75,7 @@ def test_small_files_that_grow(tmp_path: Path) -> None:
 def test_a_pipe_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"a{suffix}")
     with pytest.raises(CheckpointError, match="no such file"):
-        load_embedding(tmp_path / f"a{suffix}", 768)
+        load_embedding(tmp_path / f"a{suffix}", "clip_l", 768)
 
 
 def test_files_of_the_cases(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_files_of_the_cases(tmp_path: Path) -> None:
         pytest.skip(f"the cases are not here: {HOSTILE}")
     for case in cases:
         with pytest.raises(CheckpointError) as caught:
-            load_embedding(case, 768)
+            load_embedding(case, "clip_l", 768)
         assert not any(word in str(caught.value) for word in ADVICE)
 
 
@@ -98,3 +98,11 @@ def test_an_embedding_in_a_sub_folder_is_found_by_its_bare_name(caplog: pytest.L
     assert "there is 'a/bright' and 'b/bright'" in caplog.text
     assert find_embedding("usky", known) is None
     assert find_embedding("", known) is None
+
+
+def test_a_dictionary_of_parameters_is_read(tmp_path: Path) -> None:
+    vectors = torch.arange(6.0).reshape(2, 3)
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(vectors)})
+    content = {"string_to_token": {"*": 265}, "string_to_param": parameters, "name": "x", "step": 5}
+    torch.save(content, tmp_path / "e.pt")
+    assert torch.equal(load_embedding(tmp_path / "e.pt", "clip_l", 3), vectors)

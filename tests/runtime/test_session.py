@@ -105,7 +105,7 @@ def test_parameters_change_the_picture_and_its_metadata(session: Session, tmp_pa
 
 def test_a_changed_text_is_encoded_and_only_that(session: Session, tmp_path: Path, fake: FakeBackend) -> None:
     result = run(session, tmp_path, {"6.text": "a wolf"})
-    assert fake.loaded == ["clip_text", "unet", "vae_decoder"]
+    assert fake.loaded == ["clip_l", "unet", "vae_decoder"]
     assert [name for name in result.step_ms if name.endswith("encode_text")] == ["6.encode_text"]
 
 
@@ -117,7 +117,7 @@ def test_folding_changes_nothing_but_what_is_computed(tmp_path: Path, store: Sto
         assert list(once.step_ms) == list(again.step_ms)
         assert once.step_ms.keys() >= {"6.encode_text", "7.encode_text"}
         assert pixels(once) == pixels(again)
-        assert fake.loaded == ["clip_text", "unet", "vae_decoder"]
+        assert fake.loaded == ["clip_l", "unet", "vae_decoder"]
 
 
 @pytest.mark.parametrize(
