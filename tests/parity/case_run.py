@@ -17,6 +17,7 @@ from tests.parity.cases import INPUTS, Case
 from tests.parity.comparison import Distance, compare
 from tests.parity.eight_bit import Conversions, Flip, explained, observed
 from tests.parity.kept_modules import kept_modules
+from tests.parity.layouts.files import layout_of
 from tests.parity.make_ckpt import write, write_stand_in
 from tests.parity.not_yet import reason_not_yet
 
@@ -76,7 +77,7 @@ def _without_files(case: Case, missing: list[str], models: Path, folder: Path) -
     """`not yet` where comfyc refuses the case for another reason than the absent files, told by stand-ins for them."""
     for name in missing:
         if name.endswith(".safetensors"):
-            write_stand_in(folder / "stand-ins" / name, name)
+            write_stand_in(folder / "stand-ins" / name, layout_of(name))
         else:
             write(folder / "stand-ins", name)
     compiled(case.workflow, folder / "plan", [models, folder / "stand-ins"], backend="null", compat=case.compat)

@@ -99,17 +99,29 @@ def write(folder: Path, name: str) -> dict[str, object]:
     return {"file": name, "bytes": path.stat().st_size, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def write_stand_in(path: Path, name: str) -> None:
-    """A safetensors file with the header and the size of the real one and nothing in it: a hole, no space on disk."""
+def write_stand_in(path: Path, layout: Layout, *, filled: bool = False) -> None:
+    """A safetensors file with the header and the size of the real one.
+
+    Its data are a hole, which takes no space on disk: enough to recognise a family. filled: small random numbers, the
+    same again and again, for what looks at weights (an engine builder) without caring which they are.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    size = _size_bytes(layout)
     with path.open("wb") as stream:
-        stream.write(_header(layout_of(name)))
-        stream.truncate(size_bytes(name))
+        stream.write(_header(layout))
+        if filled:
+            block = draw("stand-in", (1 << 22,), 0.02, 0.0).astype(np.float16).tobytes()
+            while stream.tell() < size:
+                stream.write(block)
+        stream.truncate(size)
 
 
 def size_bytes(name: str) -> int:
     """Of the file (of a pickle: of its tensors)."""
-    layout = layout_of(name)
+    return _size_bytes(layout_of(name))
+
+
+def _size_bytes(layout: Layout) -> int:
     return len(_header(layout)) + sum(map(_tensor_bytes, layout.tensors.values()))
 
 

@@ -16,5 +16,5 @@ def reason_not_yet(error: ComfycError) -> str | None:
         values = sorted({p.message for p in unsupported if p.type == "unsupported_value"})
         return ", ".join([*kinds, *values]) or None
     if isinstance(error, CheckpointError):
-        return str(error)
+        return error.what + (f": expected {error.expected}, got {error.got}" if error.got else "")
     return None

@@ -7,13 +7,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from graphs.errors import CheckpointError, ModelMissingError, Problem, WorkflowError
 from tests.parity.case_run import NOT_YET, OFF, OK, Result, run_case
 from tests.parity.cases import ADAPTIVE_LATENT_BOUND, LATENT_BOUND, NOISY_LATENT_BOUND, all_cases, case
 from tests.parity.comparison import Distance
-from tests.parity.layouts.files import FILES
+from tests.parity.layouts.files import FILES, layout_of
 from tests.parity.make_ckpt import size_bytes, write, write_stand_in
 from tests.parity.not_yet import reason_not_yet
 from tests.parity.results import append, appended, compiled_before, save
@@ -64,10 +66,17 @@ def test_the_generator_writes_the_recorded_bytes(tmp_path: Path) -> None:
 
 
 def test_a_stand_in_has_the_size_of_the_file_and_takes_no_space(tmp_path: Path) -> None:
-    write_stand_in(tmp_path / REFINER, REFINER)
+    write_stand_in(tmp_path / REFINER, layout_of(REFINER))
     found = (tmp_path / REFINER).stat()
     assert found.st_size == size_bytes(REFINER) == 6_075_944_048
     assert found.st_blocks * 512 < 1_000_000
+
+
+def test_a_filled_stand_in_holds_finite_numbers(tmp_path: Path) -> None:
+    write_stand_in(tmp_path / "filled.safetensors", layout_of(TAESD), filled=True)
+    tensors = load_file(tmp_path / "filled.safetensors")
+    assert set(tensors) == set(layout_of(TAESD).tensors)
+    assert all(np.isfinite(t).all() and t.std() > 0.01 for t in tensors.values() if t.size > 1000)
 
 
 def test_reasons_are_the_errors_own() -> None:
@@ -75,7 +84,8 @@ def test_reasons_are_the_errors_own() -> None:
     other = Problem("required_input_missing", "missing", node_id="5", class_type="VAEDecode")
     assert reason_not_yet(WorkflowError("two problems", (unsupported, other))) == "FreeU"
     assert reason_not_yet(WorkflowError("one problem", (other,))) is None
-    assert reason_not_yet(CheckpointError("is a Flux file")) == "is a Flux file"
+    foreign = CheckpointError("not compiled yet", where="/models/a.safetensors", expected="SDXL", got="Flux")
+    assert reason_not_yet(foreign) == "not compiled yet: expected SDXL, got Flux"
     assert reason_not_yet(ModelMissingError("a model file is missing")) is None
 
 
