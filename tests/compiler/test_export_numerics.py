@@ -7,6 +7,7 @@ is run in float16 too, which is what its engines are built from: the bounds are 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,13 @@ from benchmarks.synthetic import (
     write_sdxl,
 )
 from compiler.exporting.export import emit, trace
-from compiler.linking.weights import materialise
+from compiler.linking.weights import Layer, materialise
 from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
 from graphs.dims import size_of
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
@@ -110,9 +111,11 @@ def test_an_exported_network_computes_what_torch_computes(
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
     part = NETWORKS[subject.kind].part
     tensors = merged(recipe_of(bench.file(name)), part, by_path)
-    weights = materialise(exported.initializers, tensors, bench.store, recipe=str(bench.file(name)) + part)
-    path = str(StoreArtifacts(bench.store).weights_path(weights))
-    engine = OnnxRuntimeBackend().load(exported.graph, path, EngineSpec(precision, "cpu"))
+    weights = materialise(exported.initializers, Layer(tensors, str(bench.file(name)) + part), None, bench.store)
+    paths = StoreArtifacts(bench.store).weights_paths(weights)
+    key = re.sub("[:_]", "-", f"graph-{name}-{form}-{precision}")
+    graph = bench.store.put(key, exported.graph).path
+    engine = OnnxRuntimeBackend().load(graph, paths, LoadSpec())
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():
