@@ -41,7 +41,7 @@ BINDING = NetworkBinding(
 PROGRAM = Program(
     steps=(
         Step("6.encode_text", "encode_text", {"text": Param("6.text")}, {}, ("6.embedding", "6.pooled"),
-             {"clip": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
+             {"clip_l": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),
     ),
@@ -132,7 +132,6 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
         (_set("program", "steps", 0, "inputs"), {}, "expected inputs text, got none"),
-        (_set("program", "steps", 0, "networks"), {}, "expected a network in the role clip, got none"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
         (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
         (_set("program", "steps", 1, "inputs", "value"), {"const": "x"}, "expected a constant, got x"),
@@ -152,6 +151,13 @@ def test_damage_is_told(tmp_path: Path, change: Callable[[Any, Any], None], valu
     save_plan(PLAN, constants("e"), tmp_path)
     rewrite(tmp_path, lambda document: change(document, value))
     with pytest.raises(PlanError, match=message):
+        load_plan(tmp_path)
+
+
+def test_a_missing_network_is_told(tmp_path: Path) -> None:
+    lame = Step("1.project_context", "project_context", {"embedding": Const("e")}, {}, ("1.context",))
+    save_plan(replace(PLAN, program=PROGRAM.with_steps((lame,))), constants("e"), tmp_path)
+    with pytest.raises(PlanError, match="expected a network in the role context, got none"):
         load_plan(tmp_path)
 
 
