@@ -29,7 +29,8 @@ def request(
     here: OpContext, name: str, steps: int, seed: int, size: tuple[int, int] = (8, 8), cfg: float = 7.0
 ) -> Calls[Latent]:
     latent = Latent(torch.zeros(1, 4, *size))
-    guider = cfg_guider(here, *texts(here, POSITIVE * seed, NEGATIVE), cfg)  # type: ignore[misc]
+    positive, negative = texts(here, POSITIVE * seed, NEGATIVE)
+    guider = cfg_guider(here, positive, negative, cfg)
     sigmas, noise = make_sigmas(here, steps, "normal", 1.0, name), make_noise(here, latent, seed)
     return sample(here, latent, noise, sigmas, sampler(here, name), guider)
 
