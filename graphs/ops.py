@@ -32,9 +32,9 @@ class OpSpec:
 
     foldable: pure and worth computing at compile time when it depends on constants and defaults only.
     optional, optional_networks: inputs and roles that a step may lack. numbered_networks: roles that a step has any
-    number of, called "NAME.0", "NAME.1", ... groups: inputs that a step has any number of by
-    name, called "GROUP.NAME" ("sides.positive"). place: "module:function" of an op that is an interpreted node; the
-    others are in runtime.ops."""
+    number of, called "NAME.0", "NAME.1", ... groups: inputs that a step has any number of by name, called "GROUP.NAME"
+    ("sides.positive"). carries: its networks are called by the steps that take its outputs. place: "module:function"
+    of an op that is an interpreted node; the others are in runtime.ops."""
 
     name: str
     inputs: tuple[str, ...]
@@ -46,6 +46,7 @@ class OpSpec:
     optional_networks: tuple[str, ...] = ()
     numbered_networks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    carries: bool = False
     place: str | None = None
 
     def calls(self, role: str) -> bool:
@@ -84,11 +85,12 @@ _OPS = (
     OpSpec("place", (), ("place",), optional=("area", "strength", "mask", "mask_strength", "set_cond_area")),
     OpSpec("span", ("start", "end"), ("span",)),
     OpSpec("control", ("hint", "strength"), ("control",), ("controlnet", "controlnet_hint"),
-           optional=("embedding", "vector", "span", "context_kv", "time"), optional_networks=("controlnet_time",)),
+           optional=("embedding", "vector", "span", "context_kv", "time"), optional_networks=("controlnet_time",),
+           carries=True),
     OpSpec("entry", (), ("entry",), optional=("embedding", "context_kv", "vector", "time", "concat", "place", "span",
-                                              "controls")),
+                                              "controls"), carries=True),
     OpSpec("guide", (), ("guider",), ("denoiser",), groups=("sides", "numbers", "patches"),
-           optional_networks=("denoiser_time",)),
+           optional_networks=("denoiser_time",), carries=True),
     OpSpec("sample", ("latent", "noise", "sigmas", "sampler", "guider"), ("latent",)),
     # pictures
     OpSpec("decode_latent", ("latent",), ("image",), ("vae_decoder",)),

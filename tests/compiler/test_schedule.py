@@ -221,3 +221,9 @@ def test_a_network_is_released_after_its_last_call() -> None:
     early = replace(steps[0], releases=tuple(result.value.networks))
     broken = list(verify_program(result.value.with_steps((early, *steps[1:])), OPS))
     assert any("after it is released" in problem for problem in broken)
+
+
+def test_networks_of_a_guider_are_released_after_the_sample_that_calls_them() -> None:
+    releases = {s.id: s.releases for s in schedule(text_to_image(), Context()).value.steps if s.releases}
+    assert releases["3.sample"] == ("unet",)
+    assert "3.guide" not in releases
