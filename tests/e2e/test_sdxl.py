@@ -32,6 +32,8 @@ from runtime.folders import Folders
 from runtime.session import Session
 from runtime.store import Store
 
+pytestmark = pytest.mark.timeout(900)  # each exports networks of its own
+
 Json = Any
 Nodes = dict[str, dict[str, Json]]
 PROFILE = Profile(batch=(1, 2), height=(64, 96), width=(64, 96))
