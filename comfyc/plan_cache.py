@@ -31,7 +31,7 @@ NOTE = "made_from.json"
 def plan_key(graph: Graph, options: CompileOptions, folders: Folders, schemas: Mapping[str, NodeDef]) -> str:
     """A name for everything that decides a plan: the nodes, the options, the model files, this comfyc.
 
-    Model files count by path, size and time of change, so that making the key reads none of them.
+    Model files count by path, size, inode and times of change, so that making the key reads none of them.
     """
     from graphs.workflow import to_api
 
@@ -62,14 +62,15 @@ def _model_files(graph: Graph, folders: Folders, schemas: Mapping[str, NodeDef])
                 continue
             try:
                 found[f"{node.id}.{declared.name}"] = _identity(folders.find(str(declared.folder), value))
-            except ModelMissingError:
+            except (ModelMissingError, OSError):
                 found[f"{node.id}.{declared.name}"] = None
     return found
 
 
-def _identity(path: Path) -> tuple[str, int, int]:
+def _identity(path: Path) -> tuple[str | int, ...]:
+    """What changes with a file, kept times included: cp -p, rsync -t and tar set st_mtime, none can set st_ctime."""
     stat = path.stat()
-    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
+    return str(path.resolve()), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @dataclass(frozen=True)

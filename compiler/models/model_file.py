@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import json
-import pickle
 import struct
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +13,11 @@ import numpy as np
 import torch
 
 from graphs.errors import CheckpointError
+from runtime.pickles import NotPlainError, load_plain
 
 MAX_HEADER_BYTES = 100 * 2**20
 MAX_TENSORS = 200_000
+MAX_DEPTH = 4  # of dicts around tensors in a pickle
 PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 
 _DTYPES = {
@@ -163,11 +161,6 @@ _SHELLS = (
     "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
     "pytorch_lightning.utilities.types._METRIC",
 )
-# All that a damaged pickle makes torch raise.
-_PICKLE_ERRORS = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, TypeError, AttributeError,
-    IndexError, AssertionError, MemoryError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 class _Shell:
@@ -184,27 +177,38 @@ class _Shell:
 def _harmless_globals() -> list[Any]:
     shells: list[Any] = [(_Shell, name) for name in _SHELLS]
     # numpy scalars, as schedulers and counters store them
-    scalar = np.float64(0).__reduce__()[0]
-    return [*shells, (scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, np.dtypes.Float64DType,
-            np.dtypes.Float32DType, np.dtypes.Int64DType, codecs.encode]  # fmt: skip
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    dtypes = [np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType]
+    return [*shells, *((_scalar, name) for name in names), *dtypes, (_encoded, "_codecs.encode")]
+
+
+def _scalar(dtype: Any, value: bytes = b"") -> Any:
+    """A numpy number; not a string of gigabytes, which is a dtype, too."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":
+        raise ValueError("no number")
+    return np.frombuffer(value, dtype, count=1)[0]
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """How pickles of Python 2 hold the bytes of such numbers; other codecs make much out of little."""
+    if encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"codec {encoding}")
+    return text.encode("latin-1")
 
 
 def _open_pickle(path: Path) -> ModelTensors:
     try:
-        with torch.serialization.safe_globals(_harmless_globals()), warnings.catch_warnings():
-            # what matters of a pickle's protocol arrives as an exception
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except _PICKLE_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        content = load_plain(path, allowed=_harmless_globals(), mmap=True)
+    except NotPlainError as error:
         raise CheckpointError(
             "the file does not load as plain tensors",
             where=str(path),
-            got=reason,
-            hint="files that need code to load are refused; convert it to safetensors where you trust it",
+            got=str(error),
+            hint="fetch it again; files that need code to load are refused",
         ) from None
-    tensors: dict[str, torch.Tensor] = {}
-    _collect(content, "", tensors)
+    if isinstance(content, dict) and len(content) == 1 and isinstance(only := next(iter(content.values())), dict):
+        content = only  # wrapped once, under whatever name
+    tensors = _collect(content, path)
     # The usual wrappers around a state dict.
     for wrapper in ("state_dict.", "params_ema.", "params.", "model_state_dict."):
         if any(k.startswith(wrapper) for k in tensors):
@@ -216,14 +220,19 @@ def _open_pickle(path: Path) -> ModelTensors:
     return ModelTensors(path, infos, {}, tensors)
 
 
-def _is_zip(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) == b"PK\x03\x04"
-
-
-def _collect(content: Any, prefix: str, tensors: dict[str, torch.Tensor], depth: int = 0) -> None:
-    if isinstance(content, torch.Tensor):
-        tensors[prefix.removesuffix(".")] = content.detach()
-    elif isinstance(content, dict) and depth < 4:
-        for key, value in content.items():
-            _collect(value, f"{prefix}{key}.", tensors, depth + 1)
+def _collect(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of nested dicts by its dotted key. Raises CheckpointError where shared dicts multiply."""
+    tensors: dict[str, torch.Tensor] = {}
+    seen = 0
+    stack: list[tuple[str, Any, int]] = [("", content, 0)]
+    while stack:
+        name, value, depth = stack.pop()
+        seen += 1
+        if seen > MAX_TENSORS:
+            raise CheckpointError("the file holds too many values", where=str(path), expected=f"at most {MAX_TENSORS}")
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value.detach()
+        elif isinstance(value, dict) and depth < MAX_DEPTH:
+            below = [(f"{name}.{key}" if name else str(key), item, depth + 1) for key, item in value.items()]
+            stack.extend(reversed(below[: MAX_TENSORS + 1]))
+    return tensors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,20 @@ from torch import Tensor
 
 from graphs.errors import CheckpointError
 from runtime.model_kinds import EMBEDDING_SUFFIXES
+from runtime.pickles import NotPlainError, load_plain
+
+log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 2**20  # the largest published ones hold some hundred vectors: well below a megabyte
+
+MAX_NUMBERS = 2**23  # several thousand vectors
 
 
 def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     """The file of a name as a prompt writes it, with or without its suffix; None where there is none.
 
-    embeddings: name relative to the folder -> path; the names may lack the suffix.
+    A name without its sub-folder finds the file too, the first in the order of names where several have it, as ComfyUI
+    looks through all sub-folders. embeddings: name relative to the folder -> path; the names may lack the suffix.
     """
     name = name.replace("\\", "/")
     for candidate in (name, *(name + suffix for suffix in EMBEDDING_SUFFIXES)):
@@ -29,7 +35,13 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     if dot + suffix in EMBEDDING_SUFFIXES and stem in embeddings:
         path = Path(embeddings[stem]).with_suffix(dot + suffix)
         return path if path.is_file() else None
-    return None
+    bare = stem if dot + suffix in EMBEDDING_SUFFIXES else name
+    below = sorted(known for known in embeddings if known.endswith(f"/{bare}")) if bare else []
+    if not below:
+        return None
+    if len(below) > 1:
+        log.warning("embedding '%s': there is %s; using '%s'", name, " and ".join(map(repr, below)), below[0])
+    return Path(embeddings[below[0]])
 
 
 def load_embedding(path: Path, encoder: str, width: int) -> Tensor:
@@ -50,32 +62,45 @@ def load_embedding(path: Path, encoder: str, width: int) -> Tensor:
             got="nothing of the kind" if vectors is None else f"{vectors.dtype} {tuple(vectors.shape)}",
             hint="fetch it again, or take the embedding out of the prompt",
         )
+    if vectors.numel() > MAX_NUMBERS:  # a tensor can repeat a few bytes for as long as it likes
+        raise CheckpointError(
+            "the textual inversion is too large", where=str(path), expected=f"at most {MAX_NUMBERS} numbers",
+            got=str(tuple(vectors.shape)),
+        )  # fmt: skip
     return vectors.detach().reshape(-1, vectors.shape[-1]).to(torch.float32)
+
+
+class _Parameters(dict[str, Any]):
+    """Stands for a torch.nn.ParameterDict, in which the training web UIs keep their vectors; no code of it runs."""
+
+    def __setstate__(self, state: object) -> None:
+        parameters = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(parameters, dict):
+            self.update(parameters)
+
+
+_PARAMETERS = ((_Parameters, "torch.nn.modules.container.ParameterDict"),)
 
 
 def _read(path: Path) -> Any:
     try:
+        if not path.is_file():  # a pipe would wait for ever
+            raise NotPlainError("there is no such file")
+        if path.suffix.lower() != ".safetensors":
+            return load_plain(path, allowed=_PARAMETERS, max_bytes=MAX_FILE_BYTES)
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes are too many for a textual inversion")
-        if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
+            raise NotPlainError(f"it has more than {MAX_FILE_BYTES} bytes")
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
 
+        try:
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, _safetensors_error()) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (SafetensorError, RuntimeError, ValueError, TypeError) as error:  # a header that is damaged
+            raise NotPlainError(f"it is damaged ({error})") from None
+    except (NotPlainError, OSError) as error:
         raise CheckpointError(
-            "the textual inversion file cannot be read", where=str(path), got=reason, hint="fetch it again"
+            "the textual inversion file cannot be read", where=str(path), got=str(error), hint="fetch it again"
         ) from None
-
-
-def _safetensors_error() -> type[Exception]:
-    from safetensors import SafetensorError
-
-    found: type[Exception] = SafetensorError
-    return found
 
 
 def _vectors(content: Any, encoder: str, width: int) -> Tensor | None:
