@@ -69,12 +69,15 @@ def compile(
     targets: Sequence[str] = (),
     compat: str | None = None,
     strict: bool = False,
+    level: int = 1,
+    dump_passes: PathText | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Compiles a workflow into a plan folder and returns it.
 
     batch: (least, most). size: as --size has it ("512..1024", "512x768"). models: as --models has it; none: the
-    default folders. strict: no output is left out. Raises a ComfycError (see graphs.errors).
+    default folders. strict: no output is left out. level: 0 leaves out every pass that is not needed to run.
+    dump_passes: a folder for a text of what each pass made. Raises a ComfycError (see graphs.errors).
     """
     from comfyc.building import compile_into, options_of, writable_plan_dir
     from comfyc.sources import folders_of
@@ -90,11 +93,11 @@ def compile(
         freeze=freeze,
         compat=compat,
         strict=strict,
+        level=level,
     )
     plan_dir = writable_plan_dir(Path(output))
-    compile_into(
-        source.graph, plan_dir, chosen, folders_of([Path(m) for m in models]), Store(), source.schemas, progress
-    )
+    folders, dump = folders_of([Path(m) for m in models]), Path(dump_passes) if dump_passes is not None else None
+    compile_into(source.graph, plan_dir, chosen, folders, Store(), source.schemas, progress, dump)
     return plan_dir
 
 

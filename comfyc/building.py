@@ -32,6 +32,7 @@ def options_of(
     freeze: Sequence[str] = (),
     compat: str | None = None,
     strict: bool = False,
+    level: int = 1,
 ) -> CompileOptions:
     """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
     from dataclasses import replace
@@ -54,6 +55,7 @@ def options_of(
         freeze=tuple(freeze),
         compat=compat or COMPATS[0],
         strict=strict,
+        level=level,
     )
 
 
@@ -65,20 +67,36 @@ def compile_into(
     store: Store,
     schemas: Schemas,
     progress: Progress | None = None,
+    dump: Path | None = None,
 ) -> CompileResult:
     """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises.
 
+    dump: a folder for a text of the graph, then of the program, after each pass.
     What the check was lenient about goes to the log, besides what reading the workflow has said already.
     """
     from compiler.compile import compile_workflow, write
 
-    result = compile_workflow(graph, options, folders=folders, store=store, schemas=schemas, progress=progress)
+    if dump is not None:
+        _empty(dump)
+    result = compile_workflow(
+        graph, options, folders=folders, store=store, schemas=schemas, progress=progress, dump=dump
+    )
     for problem in result.warnings:
         if problem not in graph.warnings:
             log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
     log.info("%s", result.why_backend)
     write(result, plan_dir)
     return result
+
+
+def _empty(folder: Path) -> None:
+    """Removes the dumps of an earlier compile. Raises UsageError for a folder that cannot be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (*folder.glob("graph_*.txt"), *folder.glob("program_*.txt")):
+            file.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(folder), hint="choose another") from error
 
 
 def writable_plan_dir(path: Path) -> Path:

@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check this machine: Python, libraries, devices, model folders, store."),
     "models": ("models", "List the model files that workflows can name."),
     "cache": ("cache", "List, prune or verify the store of engines and weights."),
-    "demo": ("demo", "Compile and run a workflow on a small synthetic checkpoint."),
+    "demo": ("demo", "Draw pictures with the small model that ships with comfyc."),
     "completion": ("completion", "Print the shell completion script."),
 }
 

@@ -122,6 +122,14 @@ def compile_options(command: F) -> F:
                 show_default=True,
                 help="The ComfyUI to agree with where versions differ.",
             ),
+            click.option(
+                "-O",
+                "level",
+                type=click.IntRange(0, 1),
+                default=1,
+                show_default=True,
+                help="-O0 leaves out every pass that is not needed to run.",
+            ),
             strict_option,
         )
     ):

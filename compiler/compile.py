@@ -61,8 +61,12 @@ def compile_workflow(
     store: Store,
     schemas: Schemas | None = None,
     progress: Progress | None = None,
+    dump: Path | None = None,
 ) -> CompileResult:
-    """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise."""
+    """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise.
+
+    dump: a folder for a text of the graph, then of the program, after each pass.
+    """
     schemas = schemas if schemas is not None else builtin()
     target, why = target_of(options)
     folding = folding_target(target)
@@ -71,7 +75,7 @@ def compile_workflow(
     found = checked(graph, schemas, folders, strict=options.strict)
     prompt, graph = to_api(found.graph), found.runnable
     context = Context(schemas=schemas, options=options)
-    graph, graph_records = optimise_graph(graph, context)
+    graph, graph_records = optimise_graph(graph, context, dump)
 
     def find(file: ModelFile) -> Path:
         return folders.find(file.kind, file.name)
@@ -99,7 +103,7 @@ def compile_workflow(
         store,
         partial(plan_of, folding),
     )
-    program, program_records = optimise_program(program, replace(context, folder=folder))
+    program, program_records = optimise_program(program, replace(context, folder=folder), dump)
     bindings = {name: linker.bind(use) for name, use in program.networks.items()}
     plan = replace(plan_of(target, program, bindings), passes=(*graph_records, *program_records))
     return CompileResult(plan, folder.tensors, linker.counts, why, found.problems)

@@ -1,6 +1,6 @@
 """The passes in order, one tuple per phase.
 
-What each does is in its docstring; how to add one: docs/writing_passes.md.
+What each does is in its docstring; how to add one: CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from graphs.plan import PassRecord
 from graphs.program import Program
 
 GRAPH_PASSES: tuple[Pass[Graph], ...] = (
-    Pass(prune, required=True),  # what no output needs need not be compilable
+    Pass(prune, required=True),  # nodes that no output uses may be uncompilable
     Pass(dissolve_reroutes, required=True),  # reroutes have no lowering
     Pass(dissolve_primitives),
     Pass(dedupe),

@@ -21,7 +21,15 @@ AUTOGROW = "COMFY_AUTOGROW_V3"
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
 LIST_KINDS = frozenset({AUTOGROW, DYNAMIC_GROUP})  # any number of members: no value of their own
+DYNAMIC = frozenset({DYNAMIC_COMBO, *LIST_KINDS})
 _DIGITS = re.compile(r"(\d+)")
+
+
+def inputs_of(inputs: tuple[Input, ...], given: Mapping[str, Json]) -> tuple[Input, ...]:
+    """The inputs of a node that is given these values; the very tuple where none of them is dynamic."""
+    if not any(declared.type in DYNAMIC for declared in inputs):
+        return inputs
+    return tuple(expanded(inputs, given))
 
 
 def expanded(inputs: Iterable[Input], given: Mapping[str, Json]) -> Iterator[Input]:

@@ -9,6 +9,10 @@ from graphs.graph import Graph
 from graphs.node import Node
 from graphs.schemas import Schemas
 
+# Type and message of the problems of a whole node, wherever it is found.
+UNKNOWN_CLASS = ("missing_node_type", "unknown node class")
+NOT_COMPILED = ("unsupported", "comfyc does not compile this node class yet")
+NOT_COMPILED_HINT = "remove or bypass the node; `comfyc explain` shows what becomes of every node"
 SCHEMAS_VERSION = "0.33"  # the ComfyUI whose classes the shipped data describes
 
 

@@ -10,6 +10,7 @@ from graphs.errors import PlanError
 from graphs.json_form import HINT
 from graphs.operands import Const, Param, Ref
 from graphs.ops import OPS, OpSpec
+from graphs.parameters import fits
 from graphs.plan import COMPATS, Plan
 from graphs.program import Parameter, Step
 
@@ -17,15 +18,6 @@ Json = Any
 Found = tuple[str, str, str]  # where, expected, got
 
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
-# Python's types of a parameter's default. Others (COMBO, types of the front end) may have any.
-_TYPES: dict[str, tuple[type, ...]] = {
-    "INT": (int,),
-    "FLOAT": (int, float),
-    "STRING": (str,),
-    "BOOLEAN": (bool,),
-    "IMAGE_FILE": (str,),
-    "LATENT_FILE": (str,),
-}
 
 
 def check_plan(plan: Plan, constants: Collection[str], where: str) -> None:
@@ -70,10 +62,8 @@ def _prompt(prompt: Json) -> Iterator[Found]:
 
 
 def _parameter(parameter: Parameter) -> Iterator[Found]:
-    types = _TYPES.get(parameter.type)
-    default = parameter.default
-    if types is not None and (not isinstance(default, types) or (isinstance(default, bool) and bool not in types)):
-        yield f"parameter {parameter.name}", f"a default of type {parameter.type}", repr(default)[:80]
+    if not fits(parameter.type, parameter.default):
+        yield f"parameter {parameter.name}", f"a default of type {parameter.type}", repr(parameter.default)[:80]
 
 
 def _shape(step: Step, spec: OpSpec) -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from compiler.checking.structure import (
 )
 from compiler.checking.values import check_value
 from graphs.definition import NodeDef
+from graphs.dynamic_inputs import inputs_of
 from graphs.errors import Problem
 from graphs.graph import Graph
 from graphs.node import WIDGET_TYPES, Input, Link, Node
@@ -125,7 +126,7 @@ def _node(node: Node, structure: Structure, known: KnownFiles, findings: Finding
             check_link(structure, node, Input(name, "*"), link, findings)
         return node
     changed, is_compiled = check_presence(node, schema, findings, strict=strict), schema.lower is not None
-    for declared in schema.inputs:
+    for declared in inputs_of(schema.inputs, node.inputs):
         name = declared.name
         if declared.hidden or name not in node.inputs:
             continue

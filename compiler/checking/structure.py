@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from compiler.checking.findings import Findings
 from compiler.lowering.plumbing import PASS_THROUGH, PRIMITIVES
 from graphs.definition import NodeDef
+from graphs.dynamic_inputs import inputs_of
 from graphs.errors import Problem
 from graphs.graph import Graph
 from graphs.node import COMBO, Input, Json, Node
-from graphs.node_classes import schemas_in
+from graphs.node_classes import NOT_COMPILED, NOT_COMPILED_HINT, UNKNOWN_CLASS, schemas_in
 
 # Inputs that frontends write into API files and no node takes: upload buttons, previews.
 PSEUDO_INPUTS = frozenset({"upload", "choose file to upload", "video-preview", "videopreview", "audioUI", "is_changed"})
@@ -43,12 +44,9 @@ def check_structure(
             if node.class_type not in hints:
                 hints[node.class_type] = _unknown_class_hint(node.class_type, schemas, findings)
             severity = "error" if strict or is_reached else "warning"
-            findings.add(
-                "missing_node_type", "unknown node class", node, hint=hints[node.class_type], severity=severity
-            )
+            findings.add(*UNKNOWN_CLASS, node, hint=hints[node.class_type], severity=severity)
         elif compiling and is_reached and schema and schema.lower is None and node.class_type not in PRIMITIVES:
-            hint = "remove or bypass the node; the rest of the workflow is checked all the same"
-            findings.add("unsupported", "comfyc does not compile this node class yet", node, hint=hint)
+            findings.add(*NOT_COMPILED, node, hint=NOT_COMPILED_HINT)
     if not outputs:
         hint = "add a SaveImage or PreviewImage node, or unmute the one that is there"
         findings.add("prompt_no_outputs", "the workflow has no output node", hint=hint)
@@ -59,12 +57,10 @@ def check_presence(node: Node, schema: NodeDef, findings: Findings, *, strict: b
     """required_input_missing, unknown_input. Gives the defaults that stand in for widgets that are not given."""
     defaults: dict[str, Json] = {}
     names = set()
-    for declared in schema.inputs:
+    for declared in inputs_of(schema.inputs, node.inputs):
         names.add(declared.name)
         if declared.name in node.inputs or not declared.required or declared.hidden:
             continue
-        if declared.type.startswith("COMFY_") and any(name.startswith(f"{declared.name}.") for name in node.inputs):
-            continue  # a dynamic input is given by its members
         default = default_of(declared) if declared.is_widget else None
         if default is not None:
             defaults[declared.name] = default
@@ -82,7 +78,7 @@ def _unknown_inputs(node: Node, names: set[str], findings: Findings) -> None:
     """Inputs that the class does not have are ignored, as a server does."""
     for name in node.inputs:
         if name in names or name in PSEUDO_INPUTS or name.partition(".")[0] in names:
-            continue  # dotted names are members of a dynamic input
+            continue  # a member of another choice of a dynamic combo
         close = findings.similar(name, names, most=1)
         hint = f"did you mean '{close[0]}'?" if close else None
         message = "the class has no such input, so it is ignored"

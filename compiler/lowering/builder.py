@@ -14,7 +14,7 @@ from graphs.errors import Problem, WorkflowError
 from graphs.node import Input, Json, Link, Node
 from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
-from graphs.parameters import converted, parameter_type
+from graphs.parameters import fits, parameter_type
 from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
 from graphs.values import CompileValue, ModelValue, Value, Weights
 
@@ -214,15 +214,12 @@ class NodeBuilder(Builder):
     def _parameter(self, name: str, schema: Input, given: Json) -> Param:
         full_name = f"{self._node.id}.{name}"
         if full_name not in self._program.parameters:
-            try:
-                default = converted(schema.type, given)
-            except ValueError:
+            if not fits(schema.type, given):  # `check` converts
                 what = "the value is of the wrong type"
-                error = self._problem("invalid_input_type", what, name, expected=schema.type, got=repr(given))
-                raise error from None
+                raise self._problem("invalid_input_type", what, name, expected=schema.type, got=repr(given))
             options = schema.options if schema.folder is None else None  # of a folder: its files, known at run time
             self._program.parameters[full_name] = Parameter(
-                full_name, parameter_type(schema), default, schema.min, schema.max, options
+                full_name, parameter_type(schema), given, schema.min, schema.max, options
             )
         return Param(full_name)
 

@@ -12,6 +12,7 @@ from graphs.definition import NodeDef
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.node import Node
+from graphs.node_classes import NOT_COMPILED, NOT_COMPILED_HINT, UNKNOWN_CLASS, output_nodes
 from graphs.nodes.packs import node_table
 from graphs.program import Program
 
@@ -19,13 +20,14 @@ from graphs.program import Program
 def lower(graph: Graph, nodes: Mapping[str, NodeDef] | None = None) -> Program:
     """The program of everything that an output node needs, unoptimised, steps in the graph's topological order.
 
+    graph: as `check` gives it: every value has the type of its input.
     nodes: the node classes to lower with; None: ours and those of installed packs. Raises WorkflowError with every
     problem of the workflow at once.
     """
     nodes = node_table() if nodes is None else nodes
     problems = [_unsupported(node, nodes) for node in graph if _lowering_of(node, nodes) is None]
-    wanted = graph.ancestors(n.id for n in graph if n.class_type in nodes and nodes[n.class_type].output_node)
-    problems = [p for p in problems if p.type == "missing_node_type" or p.node_id in wanted]
+    wanted = graph.ancestors(node.id for node in output_nodes(graph, nodes))
+    problems = [p for p in problems if p.type == UNKNOWN_CLASS[0] or p.node_id in wanted]
     if not wanted and not problems:
         hint = "add a SaveImage or PreviewImage node"
         problems.append(Problem("prompt_no_outputs", "the workflow has no output node", hint=hint))
@@ -56,9 +58,5 @@ def _lowering_of(node: Node, nodes: Mapping[str, NodeDef]) -> NodeDef | None:
 
 def _unsupported(node: Node, nodes: Mapping[str, NodeDef]) -> Problem:
     if node.class_type in nodes:
-        what, kind = "this node class is known but not compiled yet", "unsupported_node"
-        hint = "remove or bypass the node; `comfyc explain` shows what becomes of every node"
-    else:
-        what, kind = "unknown node class", "missing_node_type"
-        hint = "remove or bypass the node, or add its definition"
-    return Problem(kind, what, node_id=node.id, class_type=node.class_type, hint=hint)
+        return Problem(*NOT_COMPILED, node.id, node.class_type, hint=NOT_COMPILED_HINT)
+    return Problem(*UNKNOWN_CLASS, node.id, node.class_type, hint="remove or bypass the node, or add its definition")

@@ -1,4 +1,4 @@
-"""Runs passes one after another and holds each of them to its word. See docs/writing_passes.md.
+"""Runs passes one after another and verifies each result and the changes it reports. CONTRIBUTING.md: how to add one.
 
 A pass is a function (graph, context) -> PassResult or (program, context) -> PassResult. It computes a new value and
 never changes the one it was given; what it did is in the changes, one per node or step, with the reason.

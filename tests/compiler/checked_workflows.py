@@ -17,6 +17,8 @@ def no_steps(node: Node, b: Builder) -> None:
 
 
 SAMPLERS = ("euler", "heun", "dpmpp_2m")
+TEMPLATE = {"input": {"required": {"image": ["*", {}]}}, "prefix": "image", "min": 1, "max": 9}
+PARTS = Input("parts", "COMFY_AUTOGROW_V3", extra={"template": TEMPLATE})
 SCHEMAS = {
     s.class_type: s
     for s in (
@@ -43,7 +45,7 @@ SCHEMAS = {
         NodeDef("Decode", (Input("latent", "LATENT"), Input("vae", "VAE")), (Output("I", "IMAGE"),), no_steps),
         NodeDef("Later", (Input("image", "IMAGE"),), (Output("I", "IMAGE"),)),
         NodeDef("Save", (Input("image", "IMAGE"),), (), no_steps, output_node=True),
-        NodeDef("Many", (Input("parts", "COMFY_AUTOGROW_V3"),), (Output("I", "IMAGE"),), no_steps),
+        NodeDef("Many", (PARTS,), (Output("I", "IMAGE"),), no_steps),
     )
 }
 FILES = {"checkpoints": ("a.safetensors", "SD1.5/model.safetensors", "x/twin.ckpt", "y/twin.ckpt")}

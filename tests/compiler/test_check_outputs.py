@@ -45,7 +45,8 @@ def test_no_output_that_can_run_is_an_error() -> None:
 
 
 def test_a_missing_model_leaves_out_the_outputs_that_need_it() -> None:
-    more = (Node("Other", "Many", {"parts.a": 1}), Node("Save2", "Save", {"image": Link("Other", 0)}))
+    other = Node("Other", "Many", {"parts.image0": Link("Empty", 0)})
+    more = (other, Node("Save2", "Save", {"image": Link("Other", 0)}))
     found = check(Graph([*workflow(Load={"ckpt": "gone"}), *more]), SCHEMAS, FILES)
     assert (found.outputs, found.left_out, found.errors) == (("Save2",), ("Save",), ())
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 
+from compiler.checking.check import check
 from compiler.lowering.lower import lower
 from graphs.definition import Builder, NodeDef
 from graphs.errors import WorkflowError
@@ -15,6 +17,7 @@ from graphs.nodes import NODES
 from graphs.operands import Literal, Operand, OperandTree, Param, Ref
 from graphs.program import Step
 from graphs.rows import NodeTable, compiled, definition, interpreted, op
+from graphs.schemas import builtin
 from graphs.values import ModelValue
 
 JOIN = {
@@ -144,3 +147,18 @@ def test_an_op_of_ours_under_another_class() -> None:
     row = op("Masked", "set_noise_mask", samples="latent", schema=schema)
     assert definition(row).inputs[0].type == "LATENT"
     assert (row.op, row.pure) == (None, True)
+
+
+def test_check_converts_members_of_a_dynamic_combo() -> None:
+    resize = {"input": Link("i", 0), "resize_type": "scale by multiplier", "scale_method": "area"}
+    nodes = [
+        Node("i", "LoadImage", {"image": "a.png"}),
+        Node("r", "ResizeImageMaskNode", {**resize, "resize_type.multiplier": "2", "resize_type.width": 64}),
+        Node("p", "PreviewImage", {"images": Link("r", 0)}),
+    ]
+    found = check(Graph(nodes), builtin(), compiling=False)
+    assert found.problems == ()
+    assert found.graph["r"].inputs["resize_type.multiplier"] == 2.0
+    wrong = replace(nodes[1], inputs={**resize, "resize_type": "scale by magic"})
+    (problem,) = check(Graph([nodes[0], wrong, nodes[2]]), builtin(), compiling=False).problems
+    assert (problem.type, problem.input_name) == ("value_not_in_list", "resize_type")

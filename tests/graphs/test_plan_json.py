@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from graphs.dims import Dim
 from graphs.errors import PlanError
+from graphs.json_form import to_json
 from graphs.operands import Const, Literal, Param, Ref
 from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
 from graphs.plan_json import (
@@ -41,7 +42,7 @@ BINDING = NetworkBinding(
 PROGRAM = Program(
     steps=(
         Step("6.encode_text", "encode_text", {"text": Param("6.text")}, {}, ("6.embedding", "6.pooled"),
-             {"clip": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
+             {"clip_l": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),
     ),
@@ -90,6 +91,9 @@ def test_the_file_is_readable_and_stable(tmp_path: Path) -> None:
     assert all(len(line) < 140 for line in text.splitlines())
 
 
+DECODE = {**to_json(Step("7.d", "decode_latent", {"latent": Ref("6.embedding")}, outputs=("7.image",)))}
+
+
 def rewrite(plan: Path, change: Callable[[Any], object]) -> None:
     """Changes plan.json as somebody would who also mends its sum."""
     document = json.loads((plan / PLAN_FILE).read_text())
@@ -132,7 +136,8 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
         (_set("program", "steps", 0, "inputs"), {}, "expected inputs text, got none"),
-        (_set("program", "steps", 0, "networks"), {}, "expected a network in the role clip, got none"),
+        (_set("program", "steps", 1, "op"), "decode_latent", "expected inputs latent, got none"),
+        (_set("program", "steps", 1), DECODE, "expected a network in the role vae_decoder, got none"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
         (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
         (_set("program", "steps", 1, "inputs", "value"), {"const": "x"}, "expected a constant, got x"),
