@@ -20,6 +20,7 @@ from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
+from graphs.operands import Literal
 from graphs.plan import NetworkBinding, Plan
 from graphs.plan_json import save_plan
 from graphs.program import Program
@@ -27,6 +28,7 @@ from graphs.schemas import Schemas, builtin
 from graphs.values import ModelFile
 from graphs.workflow import to_api
 from runtime.backends import backend, pick
+from runtime.text.embeddings import mentioned
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +84,7 @@ def compile_workflow(
 
     program = resolve(lower(graph), find)
     linker = Linker(target, store, find, progress)
-    embeddings = {name: str(path.resolve()) for name, path in folders.embeddings().items()}
+    embeddings = folders.embeddings()
 
     def plan_of(target: Target, program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
         return Plan(
@@ -94,7 +96,7 @@ def compile_workflow(
             compat=options.compat,
             prompt=prompt,
             workflow=graph.workflow,
-            embeddings=embeddings,
+            embeddings=mentioned(_texts(program), embeddings),
             comfyc_version=_version(),
         )
 
@@ -102,6 +104,7 @@ def compile_workflow(
         linker if folding is target else Linker(folding, store, find, progress, linker.counts),
         store,
         partial(plan_of, folding),
+        embeddings,
     )
     program, program_records = optimise_program(program, replace(context, folder=folder), dump)
     bindings = {name: linker.bind(use) for name, use in program.networks.items()}
@@ -151,6 +154,13 @@ def write(result: CompileResult, directory: Path) -> None:
     from safetensors.torch import save
 
     save_plan(result.plan, save(dict(result.constants)) if result.constants else None, directory)
+
+
+def _texts(program: Program) -> list[str]:
+    """Whatever may be a prompt: texts that parameters have by default, and those that are fixed."""
+    values = [parameter.default for parameter in program.parameters.values()]
+    values += [o.value for step in program.steps for o in step.operands() if isinstance(o, Literal)]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _version() -> str:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Json = Any
+TEXT_OP = "encode_text"
 OnStep = Callable[[Step], None]
 
 
@@ -94,6 +95,7 @@ class Session:
     _device: torch.device
     open_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    embeddings: Callable[[], Mapping[str, Path]] = dict  # where textual inversions are, by name: asked for at each text
     _closed: bool = False
 
     @classmethod
@@ -244,7 +246,8 @@ class _Run:
             input_dir=input_dir,
             output_dir=output_dir,
             temp_dir=temp_dir,
-            embeddings=plan.embeddings,
+            embeddings=session.embeddings() if step.op == TEXT_OP else {},
+            compiled_embeddings=plan.embeddings,
             prompt=self._prompt,
             workflow=self._workflow,
             model=plan.program.models[step.model].facts if step.model is not None else {},

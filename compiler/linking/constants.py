@@ -26,8 +26,10 @@ PlanOf = Callable[[Program, Mapping[str, NetworkBinding]], Plan]  # a plan of th
 class ConstantFolder:
     """A compiler.passes.driver.Folder. tensors: what constants.safetensors has to hold, by key."""
 
-    def __init__(self, linker: Linker, store: Store, plan_of: PlanOf) -> None:
-        self._linker, self._store, self._plan_of = linker, store, plan_of
+    def __init__(
+        self, linker: Linker, store: Store, plan_of: PlanOf, embeddings: Mapping[str, Path]
+    ) -> None:
+        self._linker, self._store, self._plan_of, self._embeddings = linker, store, plan_of, embeddings
         self.tensors: dict[str, torch.Tensor] = {}
 
     def __call__(self, program: Program, wanted: Mapping[str, str]) -> Mapping[str, str | None]:
@@ -40,7 +42,7 @@ class ConstantFolder:
                 outcome = execute(
                     instructions,
                     op=op_function,
-                    context=lambda step: _context(step, plan, modules),
+                    context=lambda step: _context(step, plan, modules, self._embeddings),
                     params={name: parameter.default for name, parameter in program.parameters.items()},
                     constants=self.tensors,
                     keep=tuple(wanted),
@@ -59,7 +61,7 @@ class ConstantFolder:
         return key
 
 
-def _context(step: Step, plan: Plan, modules: Modules) -> OpContext:
+def _context(step: Step, plan: Plan, modules: Modules, embeddings: Mapping[str, Path]) -> OpContext:
     nowhere = Path(tempfile.gettempdir())  # foldable ops are pure: they read and write no files
     return OpContext(
         attrs=step.attrs,
@@ -71,6 +73,6 @@ def _context(step: Step, plan: Plan, modules: Modules) -> OpContext:
         input_dir=nowhere,
         output_dir=nowhere,
         temp_dir=nowhere,
-        embeddings=plan.embeddings,
+        embeddings=embeddings,
         model=plan.program.models[step.model].facts if step.model is not None else {},
     )
