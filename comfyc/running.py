@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from compiler.options import CompileOptions
     from graphs.graph import Graph
     from graphs.schemas import Schemas
-    from runtime.backends.backend import Backend, Progress
+    from runtime.backends.backend import Progress
+    from runtime.engines import Engines
     from runtime.folders import Folders
     from runtime.session import RunResult, Session
 
@@ -49,14 +50,14 @@ def open_plan(
     settings: Sequence[tuple[str, str]],
     models: Sequence[Path],
     input_dir: Path | None,
-    backend: Callable[[str], Backend] | None = None,
+    engines: Engines | None = None,
 ) -> Opened:
-    """backend: another source of backends than the table. Raises PlanError, DeviceError, StoreError."""
+    """engines: the pool to borrow from, that of the process when None. Raises PlanError, DeviceError, StoreError."""
     from comfyc.sources import folders_of
     from runtime.session import Session
     from runtime.store import Store
 
-    session, folders = Session.open(plan_dir, store=Store(), backend=backend), folders_of(models, input_dir)
+    session, folders = Session.open(plan_dir, store=Store(), engines=engines), folders_of(models, input_dir)
     session.embeddings = folders.embeddings
     return Opened(session, plan_dir, dict(settings), _input_of(folders))
 

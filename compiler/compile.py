@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +20,15 @@ from compiler.pipeline import optimise_graph, optimise_program
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.operands import Literal
-from graphs.plan import NetworkBinding, Plan
+from graphs.plan import Plan
 from graphs.plan_json import save_plan
 from graphs.program import Program
 from graphs.schemas import Schemas, builtin
 from graphs.values import ModelFile
 from graphs.workflow import to_api
+from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend, pick
+from runtime.engines import Engines
 from runtime.text.embeddings import mentioned
 
 if TYPE_CHECKING:
@@ -64,10 +65,12 @@ def compile_workflow(
     schemas: Schemas | None = None,
     progress: Progress | None = None,
     dump: Path | None = None,
+    engines: Engines | None = None,
 ) -> CompileResult:
     """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise.
 
-    dump: a folder for a text of the graph, then of the program, after each pass.
+    dump: a folder for a text of the graph, then of the program, after each pass. engines: the pool that computes
+    constants; one for this call alone when None.
     """
     schemas = schemas if schemas is not None else builtin()
     target, why = target_of(options)
@@ -85,30 +88,28 @@ def compile_workflow(
     program = resolve(lower(graph), find)
     linker = Linker(target, store, find, progress)
     embeddings = folders.embeddings()
-
-    def plan_of(target: Target, program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
-        return Plan(
-            program=program,
-            bindings=bindings,
-            profile=options.profile,
-            backend=target.backend.name,
-            device=target.device,
-            compat=options.compat,
-            prompt=prompt,
-            workflow=graph.workflow,
-            embeddings=mentioned(_texts(program), embeddings),
-            comfyc_version=_version(),
-        )
-
-    folder = ConstantFolder(
-        linker if folding is target else Linker(folding, store, find, progress, linker.counts),
-        store,
-        partial(plan_of, folding),
-        embeddings,
+    folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts)
+    pool = engines if engines is not None else Engines(StoreArtifacts(store), device=folding.device)
+    folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
+    try:
+        context = replace(context, folder=folder if options.fold else None)
+        program, program_records = optimise_program(program, context, dump)
+    finally:
+        if engines is None:
+            pool.close()
+    plan = Plan(
+        program=program,
+        bindings={name: linker.bind(use) for name, use in program.networks.items()},
+        profile=options.profile,
+        backend=target.backend.name,
+        device=target.device,
+        compat=options.compat,
+        prompt=prompt,
+        workflow=graph.workflow,
+        embeddings=mentioned(_texts(program), embeddings),
+        passes=(*graph_records, *program_records),
+        comfyc_version=_version(),
     )
-    program, program_records = optimise_program(program, replace(context, folder=folder), dump)
-    bindings = {name: linker.bind(use) for name, use in program.networks.items()}
-    plan = replace(plan_of(target, program, bindings), passes=(*graph_records, *program_records))
     return CompileResult(plan, folder.tensors, linker.counts, why, found.problems)
 
 

@@ -11,6 +11,8 @@ from graphs.plan import COMPATS, Profile
 class CompileOptions:
     """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass.
 
+    fold: whether values that follow from the workflow alone are computed now; without it compiling loads no engine, and
+    the first run computes them (a server wants that).
     strict: what is wrong with one output stops the others too, and nothing is forgiven (see compiler.checking.check).
     """
 
@@ -22,4 +24,5 @@ class CompileOptions:
     freeze: tuple[str, ...] = ()
     compat: str = COMPATS[0]
     level: int = 1
+    fold: bool = True
     strict: bool = False

@@ -66,9 +66,9 @@ class Step:
     inputs: by name, an operand or a tuple of operands. attrs: JSON fixed at compile time. outputs: names that
     Ref may mention, one per output of the op. networks: role -> NetworkUse.id. model: ModelUse.id, of a step that needs
     facts of its model. nodes: the workflow nodes it stands for.
-    frees: refs dead after this step (written by the schedule pass). folded: output name -> key in
-    constants.safetensors, valid while every parameter in folded_when has its default (written by the fold pass): every
-    output that some step uses.
+    frees: refs dead after this step, and releases: NetworkUse.ids that no later step calls (the schedule pass writes
+    both). folded: output name -> key in constants.safetensors, valid while every parameter in folded_when has its
+    default (written by the fold pass): every output that some step uses.
     """
 
     id: str
@@ -79,6 +79,7 @@ class Step:
     networks: Mapping[str, str] = field(default_factory=dict)
     nodes: tuple[str, ...] = ()
     frees: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
     folded_when: tuple[str, ...] = ()
     model: str | None = None
@@ -110,6 +111,10 @@ class Program:
         object.__setattr__(self, "parameters", MappingProxyType(dict(self.parameters)))
         object.__setattr__(self, "networks", MappingProxyType(dict(self.networks)))
         object.__setattr__(self, "models", MappingProxyType(dict(self.models)))
+
+    def facts_of(self, step: Step) -> Mapping[str, Json]:
+        """Facts of the model that a step names; empty where it names none."""
+        return {} if step.model is None else self.models[step.model].facts
 
     def with_steps(self, steps: tuple[Step, ...]) -> Program:
         return replace(self, steps=steps)

@@ -44,6 +44,11 @@ _TRACE_MIN_COUNT = 2
 _COUNTS = frozenset({"batch", "text", "steps"})
 
 
+def form_version(form: str) -> str:
+    """Version of the library whose own format a form is: part of the key of a stored graph. "" for ONNX, a standard."""
+    return torch.__version__.partition("+")[0] if form == EXPORTED_PROGRAM else ""
+
+
 @dataclass(frozen=True)
 class Initializer:
     """A weight the graph names. key: of the module's state dict. transform: "" as it is, "T" transposed."""

@@ -3,52 +3,44 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from compiler.linking.link import Linker
 from graphs.errors import RunError
-from graphs.plan import NetworkBinding, Plan
 from graphs.program import Program, Step
-from runtime.artifacts import StoreArtifacts
-from runtime.backends import backend
 from runtime.context import OpContext
-from runtime.engines import Modules
+from runtime.engines import Engines, Leases
 from runtime.executor import execute, select
 from runtime.ops import op_function
-from runtime.store import Store
-
-PlanOf = Callable[[Program, Mapping[str, NetworkBinding]], Plan]  # a plan of this program with these bindings
 
 
 class ConstantFolder:
-    """A compiler.passes.driver.Folder. tensors: what constants.safetensors has to hold, by key."""
+    """A compiler.passes.driver.Folder. tensors: what constants.safetensors has to hold, by key.
 
-    def __init__(
-        self, linker: Linker, store: Store, plan_of: PlanOf, embeddings: Mapping[str, Path]
-    ) -> None:
-        self._linker, self._store, self._plan_of, self._embeddings = linker, store, plan_of, embeddings
+    engines: the pool that the networks are borrowed from. embeddings: see OpContext.
+    """
+
+    def __init__(self, linker: Linker, engines: Engines, compat: str, embeddings: Mapping[str, Path]) -> None:
+        self._linker, self._engines = linker, engines
+        self._compat, self._embeddings = compat, embeddings
         self.tensors: dict[str, torch.Tensor] = {}
 
     def __call__(self, program: Program, wanted: Mapping[str, str]) -> Mapping[str, str | None]:
         instructions = select(program, keep=tuple(wanted), effects=False)
-        called = {name for i in instructions for name in i.step.networks.values()}
-        plan = self._plan_of(program, {name: self._linker.bind(program.networks[name]) for name in sorted(called)})
-        modules = Modules(plan, StoreArtifacts(self._store), backend)
-        try:
-            with torch.inference_mode():
-                outcome = execute(
-                    instructions,
-                    op=op_function,
-                    context=lambda step: _context(step, plan, modules, self._embeddings),
-                    params={name: parameter.default for name, parameter in program.parameters.items()},
-                    constants=self.tensors,
-                    keep=tuple(wanted),
-                )
-        finally:
-            modules.close()
+        called = sorted({name for i in instructions for name in i.step.networks.values()})
+        bindings = {name: self._linker.bind(program.networks[name]) for name in called}
+        with self._engines.turn(bindings.values()), Leases(self._engines, bindings) as leases, torch.inference_mode():
+            outcome = execute(
+                instructions,
+                op=op_function,
+                context=lambda step: self._context(step, program, leases),
+                params={name: parameter.default for name, parameter in program.parameters.items()},
+                constants=self.tensors,
+                keep=tuple(wanted),
+            )
         return {name: self._keep(key, outcome.values[name]) for name, key in wanted.items()}
 
     def _keep(self, key: str, value: torch.Tensor | None) -> str | None:
@@ -60,19 +52,18 @@ class ConstantFolder:
         self.tensors[key] = value.detach().cpu().contiguous().clone()
         return key
 
-
-def _context(step: Step, plan: Plan, modules: Modules, embeddings: Mapping[str, Path]) -> OpContext:
-    nowhere = Path(tempfile.gettempdir())  # foldable ops are pure: they read and write no files
-    return OpContext(
-        attrs=step.attrs,
-        module=lambda role: modules.get(step.networks[role]),
-        device=torch.device(plan.device),
-        compat=plan.compat,
-        node=step.nodes[0] if step.nodes else step.id,
-        progress=lambda done, total: None,
-        input_dir=nowhere,
-        output_dir=nowhere,
-        temp_dir=nowhere,
-        embeddings=embeddings,
-        model=plan.program.models[step.model].facts if step.model is not None else {},
-    )
+    def _context(self, step: Step, program: Program, leases: Leases) -> OpContext:
+        nowhere = Path(tempfile.gettempdir())  # foldable ops are pure: they read and write no files
+        return OpContext(
+            attrs=step.attrs,
+            module=lambda role: leases.module(step.networks[role]),
+            device=torch.device(self._engines.device),
+            compat=self._compat,
+            node=step.nodes[0] if step.nodes else step.id,
+            progress=lambda done, total: None,
+            input_dir=nowhere,
+            output_dir=nowhere,
+            temp_dir=nowhere,
+            embeddings=self._embeddings,
+            model=program.facts_of(step),
+        )

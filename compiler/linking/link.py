@@ -3,7 +3,7 @@
     config, form, precision      -> exported graph   (one per architecture)
     exported graph, engine spec  -> engine           (one per architecture, backend and profile; per weight file
                                                       where a backend can only build engines with the weights inside)
-    recipe, initializer table    -> weight file      (one per checkpoint and LoRA mix)
+    files, initializer table     -> weight files     (one per checkpoint, and one of changed tensors per mix)
 
 So a second checkpoint of an architecture, or another LoRA strength, exports nothing and, where weights stay outside,
 builds nothing.
@@ -22,13 +22,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compiler.exporting.export import Exported, Initializer, emit, trace
+from compiler.exporting.export import Exported, Initializer, emit, form_version, trace
 from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
-from compiler.linking.weights import materialise
-from compiler.models.weights_tree import merged, weights_hash
+from compiler.linking.weights import Layer, materialise
+from compiler.models.weights_tree import layered, weights_hash
 from graphs.dims import Dim
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
+from graphs.values import base_file
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
 from runtime.store import Sink, Store, key_of
@@ -100,18 +101,24 @@ class Linker:
         self._report("weights", use.id)
         started = time.perf_counter()
         before = self._store.made
-        tensors = merged(use.weights, network.definition.part, self._find)
-        weights = materialise(
-            exported.initializers, tensors, self._store, recipe=json.dumps(hashes), sources=hashes
-        )
+        weights = self._weights(network, exported, hashes)
         self.counts.weights += self._store.made - before
         self.counts.add("weights", time.perf_counter() - started)
         engine = self._build(network, exported, graph_key, weights)
         return NetworkBinding(engine, weights)
 
+    def _weights(
+        self, network: ResolvedNetwork, exported: Exported, hashes: tuple[tuple[str, str], ...]
+    ) -> WeightRef:
+        tree = network.use.weights
+        base, changed = layered(tree, network.definition.part, self._find)
+        recipe = json.dumps(weights_hash(base_file(tree), self._find))
+        mix = Layer(changed, json.dumps(hashes)) if changed else None
+        return materialise(exported.initializers, Layer(base, recipe), mix, self._store, hashes)
+
     def _export(self, network: ResolvedNetwork) -> tuple[Exported, str]:
         form, precision = self._target.backend.form, self._target.precision
-        key = key_of("graph", network.use.kind, repr(network.config), form, precision, _code_hash())
+        key = key_of("graph", network.use.kind, repr(network.config), form, precision, _code_hash(), form_version(form))
 
         def make(sink: Sink) -> None:
             self._report("export", network.use.id)
@@ -134,14 +141,14 @@ class Linker:
         )
         fingerprint = target.backend.fingerprint(spec)
         sizes = json.dumps(spec.profile, sort_keys=True) if target.backend.profiled else ""
-        inside = weights.sha256 if target.backend.weights_inside else ""
+        inside = json.dumps([layer.sha256 for layer in weights.layers]) if target.backend.weights_inside else ""
         key = key_of("engine", graph_key, fingerprint, sizes, json.dumps(target.targets), inside)
 
         def make(sink: Sink) -> None:
             self._report("build", network.use.id)
             started = time.perf_counter()
-            weights_file = str(StoreArtifacts(self._store).weights_path(weights))
-            model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, weights_file)
+            paths = StoreArtifacts(self._store).weights_paths(weights)
+            model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, paths)
             sink.write(target.backend.build(model, spec, self._progress))
             self.counts.builds += 1
             self.counts.add("build", time.perf_counter() - started)
@@ -153,7 +160,10 @@ class Linker:
             size_bytes=entry.size_bytes,
             backend=target.backend.name,
             fingerprint=fingerprint,
-            precision=target.precision,
+            precision=spec.precision,
+            device=spec.device,
+            profile=spec.profile,
+            targets=spec.targets,
             architecture={"kind": network.use.kind, **_plain(asdict(network.config))},
             inputs={s.name: (s.dtype, s.shape) for s in exported.inputs},
             outputs={s.name: (s.dtype, s.shape) for s in exported.outputs},

@@ -39,17 +39,28 @@ def merged(weights: Weights, part: str, find: FindFile) -> Mapping[str, Loader]:
     Modules of a LoRA that fit none of the part are listed in a warning, as ComfyUI does; what is of the other part is
     passed over. Raises CheckpointError where a LoRA does not fit the checkpoint, or is of a kind that is not merged.
     """
+    base, changed = layered(weights, part, find)
+    return {**base, **changed}
+
+
+def layered(weights: Weights, part: str, find: FindFile) -> tuple[Mapping[str, Loader], Mapping[str, Loader]]:
+    """merged() in two: every tensor as the base file has it, and the tensors that are not the base file's.
+
+    Raises what merged() raises."""
     match weights:
         case ModelFile():
             checkpoint = open_checkpoint(find(weights))
-            return {key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}
+            return {key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}, {}
         case Lora(of, file, strength):
-            loaders = merged(of, part, find)
+            base, changed = layered(of, part, find)
             if strength == 0.0:
-                return loaders
-            return with_lora(loaders, open_checkpoint(find(base_file(of))), part, find(file), strength)
+                return base, changed
+            checkpoint = open_checkpoint(find(base_file(of)))
+            mixed = with_lora({**base, **changed}, checkpoint, part, find(file), strength)
         case Merge(a, b, shares):
-            return _mixed(merged(a, part, find), merged(b, part, find), shares, base_file(b).name)
+            base, changed = layered(a, part, find)
+            mixed = _mixed({**base, **changed}, merged(b, part, find), shares, base_file(b).name)
+    return base, {key: loader for key, loader in mixed.items() if loader is not base[key]}
 
 
 def _reader(checkpoint: Checkpoint, part: str, key: str) -> Loader:

@@ -34,9 +34,11 @@ def merged_nodes(*steps: Step) -> tuple[str, ...]:
 
 
 def restructured(program: Program, steps: Iterable[Step]) -> Program:
-    """The program with other steps, none of which frees anything: values may live longer now, or be gone. The schedule
-    pass decides that again."""
-    return program.with_steps(tuple(replace(step, frees=()) if step.frees else step for step in steps))
+    """The program with other steps, none of which frees or releases anything: values and networks may live longer now,
+    or be gone. The schedule pass decides that again."""
+    return program.with_steps(
+        tuple(replace(step, frees=(), releases=()) if step.frees or step.releases else step for step in steps)
+    )
 
 
 class Names:

@@ -33,9 +33,10 @@ def verify_graph_step(before: Graph, after: Graph, schemas: Mapping[str, NodeDef
 
 
 def verify_program(program: Program, ops: Mapping[str, OpSpec]) -> Iterator[Broken]:
-    """Unique names, values made before they are used and not after they are freed, steps that fit their op, parameters
-    and networks that exist."""
+    """Unique names, values made before they are used and not after they are freed, networks called before they are
+    released, steps that fit their op, parameters and networks that exist."""
     yield from _names(program)
+    released: set[str] = set()
     defined: set[str] = set()
     freed: set[str] = set()
     for step in program.steps:
@@ -50,6 +51,9 @@ def verify_program(program: Program, ops: Mapping[str, OpSpec]) -> Iterator[Brok
             if name not in defined or name in freed:
                 yield f"step {step.id} frees '{name}', which is {'freed already' if name in freed else 'not there'}"
             freed.add(name)
+        for name in released.intersection(step.networks.values()):
+            yield f"step {step.id} calls network '{name}' after it is released"
+        released.update(step.releases)
 
 
 def verify_program_step(before: Program, after: Program, ops: Mapping[str, OpSpec]) -> Iterator[Broken]:

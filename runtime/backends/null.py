@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
 from graphs.dims import Dim, size_from_json, size_of, size_to_json
 from graphs.errors import PlanError, RunError
-from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress, TensorSpec
+from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress, TensorSpec
 
 _VERSION = "1"
 
@@ -35,6 +36,9 @@ class NullModule:
         for spec in self.inputs:
             _check_shape(spec, tuple(inputs[spec.name].shape), sizes)
         return {o.name: torch.zeros(_shape(o, sizes), dtype=getattr(torch, o.dtype)) for o in self.outputs}
+
+    def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
+        """Zeros depend on no weight."""
 
     def close(self) -> None:
         return None
@@ -62,6 +66,7 @@ class NullBackend:
     form = "onnx"
     profiled = False
     weights_inside = False
+    reentrant = True
 
     def available(self) -> Availability:
         return Availability(True, True, _VERSION, "runs nothing")
@@ -78,9 +83,9 @@ class NullBackend:
 
         return json.dumps({"null": _VERSION, "inputs": listed(model.inputs), "outputs": listed(model.outputs)}).encode()
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> NullModule:
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> NullModule:
         try:
-            fields = json.loads(engine)
+            fields = json.loads(engine.read_bytes())
             inputs, outputs = (
                 tuple(TensorSpec(name, dtype, tuple(map(size_from_json, shape))) for name, dtype, shape in fields[side])
                 for side in ("inputs", "outputs")

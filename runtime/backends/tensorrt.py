@@ -11,12 +11,13 @@ import importlib.metadata
 import importlib.util
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 from graphs.dims import Size
 from graphs.errors import BuildError, DeviceError, UsageError
 from graphs.plan import PRECISIONS
-from runtime.backends.backend import Availability, EngineSpec, Module, NetworkModel, Progress, TensorSpec
+from runtime.backends.backend import Availability, EngineSpec, LoadSpec, Module, NetworkModel, Progress, TensorSpec
 from runtime.backends.build_process import Built, run_build
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class TensorRtBackend:
     form = "onnx-trt"
     profiled = True
     weights_inside = True
+    reentrant = False
 
     def available(self) -> Availability:
         """Looks for the library without loading it."""
@@ -81,17 +83,17 @@ class TensorRtBackend:
     def built(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> Built:
         """As build, with what the builder measured. Raises UsageError, BuildError, DeviceError, KeyboardInterrupt."""
         self.check(spec)
-        if model.weights_file is None:
+        if not model.weights:
             raise BuildError("no weight file was given, and engines here carry their weights", where=model.kind)
         request = {
             "kind": model.kind,
-            "weights": model.weights_file,
+            "weights": [str(path) for path in model.weights],
             "targets": list(spec.targets),
             "shapes": shapes(model.inputs, spec.profile, model.kind),
         }
         return run_build(_BUILDER, request, model.graph, progress)
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
         raise DeviceError(NOT_RUN, hint=_RUN_HINT)
 
 

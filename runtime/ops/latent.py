@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import torch
 
+from graphs.errors import RunError
 from runtime.context import OpContext
 from runtime.ops.resize import center_crop, resample
 from runtime.sampling.latent_format import LatentFormat
 from runtime.values import Latent
+
+log = logging.getLogger(__name__)
 
 CHANNELS = 4
 PIXELS = 8  # to a latent unit, in the widgets of latent nodes
@@ -56,8 +60,22 @@ def decode_latent(context: OpContext, latent: Latent) -> torch.Tensor:
 
 
 def decode_latent_u8(context: OpContext, latent: Latent) -> torch.Tensor:
-    """Gives image_u8 (B, H, W, 3) uint8, as decode_latent and image_to_u8 would."""
-    return _run(context, "vae_decoder_u8", "latent", latent.samples)
+    """Gives image_u8 (B, H, W, 3) uint8, as decode_latent and image_to_u8 would.
+
+    Raises RunError for a latent with values that are not finite. What becomes not finite in the decoder is black in 8
+    bits: a picture that is black all over is warned about.
+    """
+    if not bool(torch.isfinite(latent.samples).all()):
+        hint = "fp16 may have overflowed (compile with --precision fp32), or the model file is damaged (fetch it again)"
+        raise RunError("the latent has values that are not finite", where=f"node {context.node}", hint=hint)
+    image = _run(context, "vae_decoder_u8", "latent", latent.samples)
+    if image.numel() and not bool(image.any()):
+        log.warning(
+            "node %s: the picture is black all over, as values that are not finite (NaN) look in 8 bits: the VAE may be"
+            " damaged, or have overflowed in fp16",
+            context.node,
+        )
+    return image
 
 
 def encode_image(context: OpContext, image: torch.Tensor) -> Latent:

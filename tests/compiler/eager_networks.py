@@ -62,5 +62,8 @@ class EagerModule:
             outputs = self.network(*(inputs[name] for name in self._inputs))
         return dict(zip(self._outputs, outputs if isinstance(outputs, tuple | list) else (outputs,), strict=True))
 
+    def set_weights(self, changed: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(dict(changed), strict=False)
+
     def close(self) -> None:
         pass

@@ -25,7 +25,7 @@ from graphs.program import NetworkUse
 from graphs.values import ModelFile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend
-from runtime.backends.backend import EngineSpec, Module, TensorSpec
+from runtime.backends.backend import LoadSpec, Module, TensorSpec
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
 
@@ -64,8 +64,8 @@ def built(kind: str, models: Path, store: Store, name: str) -> tuple[Module, tup
     use = NetworkUse("n", kind, recipe(models, kind))
     binding = Linker(Target(backend(name), "fp32", "cpu", Profile()), store, by_path).bind(use)
     artifacts = StoreArtifacts(store)
-    engine = artifacts.engine_path(binding.engine).read_bytes()
-    module = backend(name).load(engine, str(artifacts.weights_path(binding.weights)), EngineSpec("fp32", "cpu"))
+    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights_paths(binding.weights)
+    module = backend(name).load(engine, weights, LoadSpec())
     return module, tuple(TensorSpec(n, dtype, shape) for n, (dtype, shape) in binding.engine.inputs.items())
 
 

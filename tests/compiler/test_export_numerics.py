@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet
 from compiler.exporting.export import emit, trace
-from compiler.linking.weights import materialise
+from compiler.linking.weights import Layer, materialise
 from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
 from graphs.dims import size_of
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
@@ -88,9 +88,10 @@ def test_an_exported_network_computes_what_torch_computes(
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
     recipe = recipe_of(bench.file(kind))
     tensors = merged(recipe, NETWORKS[kind].part, by_path)
-    weights = materialise(exported.initializers, tensors, bench.store, recipe=NETWORKS[kind].part)
-    path = str(StoreArtifacts(bench.store).weights_path(weights))
-    engine = OnnxRuntimeBackend().load(exported.graph, path, EngineSpec(precision, "cpu"))
+    weights = materialise(exported.initializers, Layer(tensors, NETWORKS[kind].part), None, bench.store)
+    paths = StoreArtifacts(bench.store).weights_paths(weights)
+    graph = bench.store.put(f"graph-{kind}-{form}-{precision}".replace("_", "-"), exported.graph).path
+    engine = OnnxRuntimeBackend().load(graph, paths, LoadSpec())
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():

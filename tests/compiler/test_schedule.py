@@ -208,3 +208,15 @@ def test_sizes_take_defaults_of_parameters() -> None:
     value = text_to_image()
     wider = replace(value, parameters={**value.parameters, "5.width": Parameter("5.width", "INT", 1024)})
     assert value_sizes(wider)["5.latent"] == 2 * value_sizes(value)["5.latent"]
+
+
+def test_a_network_is_released_after_its_last_call() -> None:
+    result = schedule(text_to_image(), Context())
+    steps = result.value.steps
+    for place, one in enumerate(steps):
+        later = {name for other in steps[place + 1 :] for name in other.networks.values()}
+        assert set(one.releases) == set(one.networks.values()) - later
+    assert list(verify_program(result.value, OPS)) == []
+    early = replace(steps[0], releases=tuple(result.value.networks))
+    broken = list(verify_program(result.value.with_steps((early, *steps[1:])), OPS))
+    assert any("after it is released" in problem for problem in broken)

@@ -17,7 +17,7 @@ import torch
 from benchmarks.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.link import network_profile
-from compiler.linking.weights import materialise
+from compiler.linking.weights import Layer, materialise
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
 from graphs.plan import Profile
@@ -52,10 +52,10 @@ def build(kind: str, folder: Path, precision: str = "fp16") -> tuple[Built, Expo
         key: partial(torch.randn, *tensor.shape, generator=random) for key, tensor in module.state_dict().items()
     }
     store = Store(folder)
-    weights = materialise(exported.initializers, tensors, store, recipe=kind)
-    path = str(StoreArtifacts(store).weights_path(weights))
+    weights = materialise(exported.initializers, Layer(tensors, kind), None, store)
+    paths = StoreArtifacts(store).weights_paths(weights)
     spec = EngineSpec(precision, "cuda", network_profile(inputs, SIZES), TARGETS)
-    return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, path), spec), exported
+    return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, paths), spec), exported
 
 
 @needs_tensorrt

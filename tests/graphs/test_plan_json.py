@@ -18,7 +18,7 @@ from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.json_form import to_json
 from graphs.operands import Const, Literal, Param, Ref
-from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
+from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightLayer, WeightRef
 from graphs.plan_json import (
     CONSTANTS_FILE,
     PLAN_FILE,
@@ -34,15 +34,15 @@ from graphs.values import Lora, Merge, ModelFile
 RECIPE = Lora(ModelFile("checkpoints", "sd15.safetensors"), ModelFile("loras", "a"), 0.5)
 BINDING = NetworkBinding(
     EngineRef(
-        "engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320},
+        "engine-1", "aa", 3, "null", "null 1", "fp32", "cpu", {"height": (8, 64, 128)}, ("sm89",), {"width": 320},
         {"x": ("float32", (Dim("batch"), Dim("height", 8), 4))},
     ),
-    WeightRef("weights-1", "bb", 4, (("checkpoints/sd15.safetensors", "cc"),)),
+    WeightRef((WeightLayer("weights-1", "bb", 4),), (("checkpoints/sd15.safetensors", "cc"),)),
 )
 PROGRAM = Program(
     steps=(
         Step("6.encode_text", "encode_text", {"text": Param("6.text")}, {}, ("6.embedding", "6.pooled"),
-             {"clip_l": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
+             {"clip_l": "clip"}, ("6",), (), ("clip",), {"6.embedding": "e"}, ("6.text",)),
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),
     ),
@@ -114,8 +114,8 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
 @pytest.mark.parametrize(
     ("change", "value", "message"),
     [
-        (_set("version"), 99, "expected 1, got 99; compile the workflow again"),
-        (_set("version"), "1", "a plan of another version: expected 1, got '1'"),
+        (_set("version"), 99, "expected 2, got 99; compile the workflow again"),
+        (_set("version"), "1", "a plan of another version: expected 2, got '1'"),
         (_set("device"), "tpu", "device: damaged plan: expected cpu or cuda, got tpu"),
         (_set("compat"), "comfyui-9", "expected comfyui-0.8 or comfyui-0.3, got comfyui-9"),
         (_set("prompt", "6"), 3, "prompt.6: damaged plan: expected an object with class_type and inputs, got 3"),
@@ -133,6 +133,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "networks", "clip", "weights", "file"), 3, "weights.file: damaged plan: expected an object"),
         (_set("program", "networks", "clip", "weights", "strength"), "1", "strength: damaged plan: expected a number"),
         (_set("bindings", "clip", "engine", "inputs", "x", 1, 0), "8*8", r"x.*: damaged plan: expected a size"),
+        (_set("bindings", "clip", "weights", "layers"), [], "weights: damaged plan: .* got no layer of weights"),
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
         (_set("program", "steps", 0, "inputs"), {}, "expected inputs text, got none"),
@@ -286,7 +287,7 @@ NAME_LISTS = st.lists(NAMES, max_size=3).map(tuple)
 STEPS = st.builds(
     Step, NAMES, NAMES, st.dictionaries(NAMES, OPERANDS | st.lists(OPERANDS, max_size=3).map(tuple), max_size=3),
     st.dictionaries(NAMES, JSON, max_size=2), NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
-    NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
+    NAME_LISTS, NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
 )  # fmt: skip
 RANGE_ENDS = st.none() | st.integers() | st.floats(allow_nan=False)
 PARAMETERS = st.builds(

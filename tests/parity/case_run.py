@@ -16,7 +16,7 @@ from graphs.errors import ComfycError
 from tests.parity.cases import INPUTS, Case
 from tests.parity.comparison import Distance, compare
 from tests.parity.eight_bit import Conversions, Flip, explained, observed
-from tests.parity.kept_modules import kept_modules
+from tests.parity.kept_engines import kept_engines
 from tests.parity.layouts.files import layout_of
 from tests.parity.make_ckpt import write, write_stand_in
 from tests.parity.not_yet import reason_not_yet
@@ -89,7 +89,7 @@ def _run(case: Case, plan: Path, models: Path, folder: Path) -> Result:
     conversions = Conversions()
     flips: tuple[Flip, ...] = ()
     try:
-        with open_plan(plan, (), [models], INPUTS, kept_modules) as opened:
+        with open_plan(plan, (), [models], INPUTS, kept_engines()) as opened:
             with observed() as conversions:
                 distance = as_run = _distance(case, opened, folder / "output")
             finished = time.perf_counter()

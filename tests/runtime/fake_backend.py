@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save
 
 from compiler.lowering.lower import lower
-from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightRef
+from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightLayer, WeightRef
 from graphs.plan_json import save_plan
 from graphs.program import Program, Step
 from graphs.workflow import parse_api
-from runtime.backends.backend import Availability, Backend, EngineSpec, Module, NetworkModel, Progress
+from runtime.backends.backend import Availability, Backend, EngineSpec, LoadSpec, Module, NetworkModel, Progress
 from runtime.store import Store
 from tests.runtime.op_context import FunctionModule
 from tests.runtime.sampling_fixtures import SD15
@@ -52,7 +52,7 @@ def default_prompt() -> dict[str, Any]:
 class FakeBackend(Backend):
     """Counts what it loads and closes."""
 
-    name, form, profiled, weights_inside = "fake", "onnx", False, False
+    name, form, profiled, weights_inside, reentrant = "fake", "onnx", False, False, True
 
     def __init__(self, can_run: bool = True, version: str = "1") -> None:
         self.can_run, self.version = can_run, version
@@ -72,10 +72,9 @@ class FakeBackend(Backend):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         raise AssertionError("nothing is built at run time")
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
-        assert weights_file is not None
-        assert Path(weights_file).read_bytes() == b"weights of " + engine
-        kind = engine.decode()
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+        kind = engine.read_text()
+        assert weights[0].read_text() == f"weights of {kind}"
         self.loaded.append(kind)
         self.threads.add(spec.threads)
         return _Closing(kind, self)
@@ -149,7 +148,7 @@ def write_plan(
         weights = store.put(f"weights-{use.kind}".replace("_", "-"), b"weights of " + use.kind.encode())
         bindings[name] = NetworkBinding(
             EngineRef(engine.key, engine.sha256, engine.size_bytes, "fake", "fake 1 fp32", "fp32"),
-            WeightRef(weights.key, weights.sha256, weights.size_bytes),
+            WeightRef((WeightLayer(weights.key, weights.sha256, weights.size_bytes),)),
         )
     plan = Plan(
         program, bindings, profile or Profile(), "fake", "cpu", "comfyui-0.8", prompt, workflow, comfyc_version="0.1.0"

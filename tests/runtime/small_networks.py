@@ -52,4 +52,4 @@ def _model(
 ) -> NetworkModel:  # fmt: skip
     path = folder / f"{kind}.safetensors"
     save_file(tensors, path)
-    return NetworkModel(kind, skeleton.to_bytes(inputs, outputs, 23, 11), inputs, outputs, str(path))
+    return NetworkModel(kind, skeleton.to_bytes(inputs, outputs, 23, 11), inputs, outputs, (path,))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 import torch
 
 from graphs.dims import Dim
 from graphs.errors import PlanError, RunError
-from runtime.backends.backend import EngineSpec, Module, NetworkModel, TensorSpec
+from runtime.backends.backend import EngineSpec, LoadSpec, Module, NetworkModel, TensorSpec
 from runtime.backends.null import NullBackend
 
 HEIGHT, WIDTH = Dim("height"), Dim("width")
@@ -17,8 +20,11 @@ QUARTER = TensorSpec("control", "float32", (1, 320, Dim("height", over=4), Dim("
 
 
 def module(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Module:
-    backend, spec = NullBackend(), EngineSpec("fp32", "cpu")
-    return backend.load(backend.build(NetworkModel("any", b"", inputs, outputs), spec), None, spec)
+    engine = NullBackend().build(NetworkModel("any", b"", inputs, outputs), EngineSpec("fp32", "cpu"))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "engine"
+        path.write_bytes(engine)
+        return NullBackend().load(path, (), LoadSpec())
 
 
 def test_a_part_of_a_size_is_rounded_up() -> None:

@@ -16,7 +16,7 @@ import pytest
 from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, UsageError
 from runtime.backends import backend, pick
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import EngineSpec, LoadSpec, TensorSpec
 from runtime.backends.build_phases import SCALE, BuildPhases
 from runtime.backends.build_process import run_build
 from runtime.backends.tensorrt import TARGETS, TensorRtBackend, shapes
@@ -65,7 +65,7 @@ def test_engines_are_not_run_by_this_version() -> None:
     state = backend("tensorrt").available()
     assert not state.can_run
     with pytest.raises(DeviceError, match="builds them only") as caught:
-        backend("tensorrt").load(b"", None, ADA)
+        backend("tensorrt").load(Path("engine"), (), LoadSpec("cuda"))
     assert caught.value.exit_code == 5
 
 
@@ -211,7 +211,8 @@ def test_the_builder_ends_when_nobody_listens(tmp_path: Path) -> None:
     """As after `kill -9` of the compiler: the child must not build on alone."""
     model = attention(tmp_path, heads=8, head_dim=64)
     request = {
-        "kind": "attention", "weights": model.weights_file, "targets": ["sm89"], "graph_bytes": len(model.graph),
+        "kind": "attention", "weights": [str(path) for path in model.weights], "targets": ["sm89"],
+        "graph_bytes": len(model.graph),
         "shapes": shapes(model.inputs, ADA.profile, "attention"),
     }  # fmt: skip
     reading, writing = os.pipe()

@@ -1,8 +1,8 @@
 """The ONNX graph being written: nodes, constants, weight slots. The only file of the project that imports onnx.
 
 A skeleton names its weights and carries none of them: each weight is an initializer with external data, at its place
-in a file called WEIGHTS_LOCATION, which backends replace by the weight file or by memory they have mapped. Bytes are
-deterministic: no dates, no paths, and names come from the traced graph alone.
+in a file of its own name (weight_location), which backends replace by a weight file or by memory they have mapped.
+Bytes are deterministic: no dates, no paths, and names come from the traced graph alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compiler.exporting.weight_layout import WeightLayout
 from graphs.dims import size_to_json
-from runtime.backends.backend import LAYOUT_KEY, WEIGHTS_LOCATION, TensorSpec
+from runtime.backends.backend import LAYOUT_KEY, OFFSET_DIGITS, TensorSpec, weight_location
 
 MICROSOFT = "com.microsoft"
 _DTYPES: Mapping[str, int] = {
@@ -115,7 +115,8 @@ class Skeleton:
         opsets = [helper.make_opsetid("", opset)]
         if any(n.domain == MICROSOFT for n in self._nodes):
             opsets.append(helper.make_opsetid(MICROSOFT, 1))
-        initializers = [*self._constants.values(), *(_external(s, layout) for s in self.weights.values())]
+        weights = [_external(number, slot, layout) for number, slot in enumerate(self.weights.values())]
+        initializers = [*self._constants.values(), *weights]
         graph = helper.make_graph(
             self._nodes, "network", [_info(s) for s in inputs], [_info(s) for s in outputs], initializer=initializers
         )
@@ -149,15 +150,15 @@ def _info(spec: TensorSpec) -> Any:
     return helper.make_tensor_value_info(spec.name, onnx_dtype(spec.dtype), [size_to_json(d) for d in spec.shape])
 
 
-def _external(slot: WeightSlot, layout: WeightLayout | None) -> Any:
+def _external(number: int, slot: WeightSlot, layout: WeightLayout | None) -> Any:
     tensor = TensorProto()
     tensor.name, tensor.data_type = slot.name, onnx_dtype(slot.dtype)
     tensor.dims.extend(slot.shape)
     tensor.data_location = TensorProto.EXTERNAL
-    fields = {"location": WEIGHTS_LOCATION}
+    fields = {"location": weight_location(number)}
     if layout is not None:
         offset, size = layout.places[slot.name]
-        fields |= {"offset": str(offset), "length": str(size)}
+        fields |= {"offset": f"{offset:0{OFFSET_DIGITS}d}", "length": str(size)}
     for key, value in fields.items():
         entry = tensor.external_data.add()
         entry.key, entry.value = key, value
