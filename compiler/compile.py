@@ -12,6 +12,7 @@ from compiler.checking.check import Checked, check
 from compiler.checking.files import is_missing_model, missing_models_error
 from compiler.linking.constants import ConstantFolder
 from compiler.linking.link import Counts, Linker, Target
+from compiler.linking.own_sizes import widened
 from compiler.linking.specialise import resolve
 from compiler.lowering.lower import lower
 from compiler.options import CompileOptions
@@ -86,6 +87,10 @@ def compile_workflow(
         return folders.find(file.kind, file.name)
 
     program = resolve(lower(graph), find)
+    profile = widened(options.profile, program, options.fixed_sides)
+    is_folding_elsewhere = folding is not target
+    target = replace(target, profile=profile)
+    folding = replace(folding, profile=profile) if is_folding_elsewhere else target
     linker = Linker(target, store, find, progress)
     embeddings = folders.embeddings()
     folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts)
@@ -100,7 +105,7 @@ def compile_workflow(
     plan = Plan(
         program=program,
         bindings={name: linker.bind(use) for name, use in program.networks.items()},
-        profile=options.profile,
+        profile=profile,
         backend=target.backend.name,
         device=target.device,
         compat=options.compat,
