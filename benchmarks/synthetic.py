@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from compiler.families import SD1, SDXL, SDXL_REFINER, Family, encoders
+from compiler.families import SD1, SD2, SDXL, SDXL_REFINER, Family, encoders
 from compiler.families.parts import CONTROLNET, PARTS
+from compiler.families.sd2 import V_MARK
 from compiler.models.architecture import expected_shapes
 from compiler.models.lora_names import text_aliases, unet_aliases
 from compiler.models.open_clip_names import open_clip_key
@@ -74,15 +75,32 @@ def narrow_refiner() -> dict[str, Config]:
 
 def write_sdxl(path: Path, *, seed: int = 0, in_channels: int = 4, marks: Iterable[str] = ()) -> None:
     """A narrow SDXL checkpoint. in_channels: 9 for inpainting, 8 for InstructPix2Pix. marks: "v_pred", "ztsnr"."""
-    _save(_family_tensors(SDXL, narrow_sdxl(in_channels), seed, "float16") | _empty(marks), path)
+    tensors = _family_tensors(SDXL, narrow_sdxl(in_channels), seed, "float16")
+    _save(tensors | {mark: np.zeros((0,), np.float16) for mark in marks}, path)
 
 
 def write_refiner(path: Path, *, seed: int = 0) -> None:
-    _save(_family_tensors(SDXL_REFINER, narrow_refiner(), seed, "float16"), path)
+    write_family(path, SDXL_REFINER, narrow_refiner(), seed=seed)
 
 
-def _empty(keys: Iterable[str]) -> dict[str, NDArray[np.generic]]:
-    return {key: np.zeros((0,), np.float16) for key in keys}
+def narrow_sd2() -> dict[str, Config]:
+    unet = replace(narrow_unet(64, NARROW_CLIP_G.width), heads=None, linear_projection=True)
+    return {"unet": unet, "vae": NARROW_VAE, "clip_h": NARROW_CLIP_G}
+
+
+def write_sd2(path: Path, *, seed: int = 0, velocity: bool = False) -> None:
+    """A narrow Stable Diffusion 2 checkpoint. velocity: it predicts that, as the spread of one bias tells."""
+    tensors = _family_tensors(SD2, narrow_sd2(), seed, "float16")
+    mark = f"model.diffusion_model.{V_MARK}"
+    tensors[mark] = (_draw(f"{seed}/{mark}", tensors[mark].shape) * (0.15 if velocity else 0.05)).astype(np.float16)
+    _save(tensors, path)
+
+
+def write_family(
+    path: Path, family: Family, configs: Mapping[str, Config], *, seed: int = 0, dtype: str = "float16"
+) -> None:
+    """A checkpoint of a family. configs: of its parts, by name."""
+    _save(_family_tensors(family, configs, seed, dtype), path)
 
 
 def _family_tensors(

@@ -6,7 +6,7 @@ Narrow networks with drawn weights; the full widths are `make gpu-build-check`. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
+from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl, narrow_unet
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.link import network_profile
 from compiler.linking.weights import Layer, materialise
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
+from compiler.networks.unet_config import UNetConfig
 from graphs.plan import Profile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, NetworkModel
@@ -36,13 +37,20 @@ CONFIGS: dict[str, Config] = {
     "unet": UNET,
     "controlnet": ControlNetConfig(UNET),
     "vae": NARROW_VAE,
-    "clip": NARROW_CLIP,
+    "clip_l": NARROW_CLIP,
+    "clip_g": replace(NARROW_CLIP_G, stop_layer=-2, norm=False),
+    "clip_h": replace(NARROW_CLIP_G, stop_layer=-2),
 }
+XL: UNetConfig = narrow_sdxl()["unet"]
+XL_CONFIGS: dict[str, Config] = {"unet": XL, "controlnet": ControlNetConfig(XL)}
+XL_KINDS = tuple(kind for kind in NETWORKS if NETWORKS[kind].part in XL_CONFIGS)
 
 
-def build(kind: str, folder: Path, precision: str = "fp16") -> tuple[Built, Exported]:
+def build(
+    kind: str, folder: Path, precision: str = "fp16", configs: Mapping[str, Config] = CONFIGS
+) -> tuple[Built, Exported]:
     definition = NETWORKS[kind]
-    config = CONFIGS[definition.part]
+    config = configs[definition.part]
     with torch.device("meta"):
         module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
@@ -70,6 +78,13 @@ def test_every_network_is_built_with_dynamic_sizes(kind: str, tmp_path: Path) ->
         scores = 2 * SIZES.batch[1] * 2 * (SIZES.height[1] // 8 * SIZES.width[1] // 8) ** 2 * 2
         # 158 MB were measured; with eight heads of four channels, for which there is no fused kernel, 4380 MB.
         assert built.activation_bytes < scores / 16, "attention is not fused"
+
+
+@needs_tensorrt
+@pytest.mark.parametrize("kind", XL_KINDS)
+def test_networks_with_a_vector_condition_are_built_too(kind: str, tmp_path: Path) -> None:
+    built, exported = build(kind, tmp_path, configs=XL_CONFIGS)
+    assert built.engine.nbytes > sum(math.prod(i.shape) * 2 for i in exported.initializers)
 
 
 @needs_tensorrt
