@@ -101,9 +101,12 @@ def compile(
     return plan_dir
 
 
-def load(plan: PathText) -> Session:
-    """Opens a plan folder. Close the session, or use it in a `with`. Raises PlanError, DeviceError."""
-    from comfyc.sources import plan_folder
+def load(plan: PathText, *, models: Sequence[PathText] = ()) -> Session:
+    """Opens a plan folder. Close the session, or use it in a `with`. Raises PlanError, DeviceError.
+
+    models: as --models has it, where the textual inversions that prompts name are looked for.
+    """
+    from comfyc.sources import folders_of, plan_folder
     from graphs.errors import UsageError
     from runtime.session import Session
     from runtime.store import Store
@@ -111,7 +114,9 @@ def load(plan: PathText) -> Session:
     folder = plan_folder(Path(plan))
     if folder is None:
         raise UsageError("there is no such plan", where=str(plan), hint="make one with comfyc.compile(...)")
-    return Session.open(folder, store=Store())
+    session = Session.open(folder, store=Store())
+    session.embeddings = folders_of([Path(m) for m in models]).embeddings
+    return session
 
 
 def _size(text: str) -> Size:

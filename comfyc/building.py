@@ -42,11 +42,12 @@ def options_of(
 
     if targets and backend not in ("auto", "tensorrt"):
         raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")
+    fixed: list[str] = []
     profile = Profile()
     if batch is not None:
-        profile = replace(profile, batch=batch)
+        profile, fixed = replace(profile, batch=batch), [*fixed, "batch"]
     if size is not None:
-        profile = replace(profile, width=size.width, height=size.height)
+        profile, fixed = replace(profile, width=size.width, height=size.height), [*fixed, "width", "height"]
     return CompileOptions(
         backend=backend,
         precision=precision,
@@ -55,6 +56,7 @@ def options_of(
         freeze=tuple(freeze),
         compat=compat or COMPATS[0],
         strict=strict,
+        fixed_sides=tuple(fixed),
         level=level,
     )
 

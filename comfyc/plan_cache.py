@@ -42,8 +42,13 @@ def plan_key(graph: Graph, options: CompileOptions, folders: Folders, schemas: M
         "options": asdict(options),
         "models": _model_files(graph, folders, schemas),
     }
-    if "embedding:" in json.dumps(parts["prompt"]):
-        parts["embeddings"] = {name: _identity(path) for name, path in folders.embeddings().items()}
+    texts = [v for node in graph for v in node.widgets.values() if isinstance(v, str) and "embedding:" in v]
+    if texts:
+        from runtime.text.embeddings import find_embedding, mentioned
+
+        there = folders.embeddings()
+        named = {name: find_embedding(name, there) for name in mentioned(texts, there)}
+        parts["embeddings"] = {name: _identity(path) for name, path in named.items() if path is not None}
     text = json.dumps(parts, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

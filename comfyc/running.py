@@ -57,8 +57,9 @@ def open_plan(
     from runtime.session import Session
     from runtime.store import Store
 
-    session = Session.open(plan_dir, store=Store(), engines=engines)
-    return Opened(session, plan_dir, dict(settings), _input_of(folders_of(models, input_dir)))
+    session, folders = Session.open(plan_dir, store=Store(), engines=engines), folders_of(models, input_dir)
+    session.embeddings = folders.embeddings
+    return Opened(session, plan_dir, dict(settings), _input_of(folders))
 
 
 def open_workflow(
@@ -84,6 +85,7 @@ def open_workflow(
         graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
     )
     plan_dir, session, counts = _cached_session(workflow, graph, options, folders, schemas, progress)
+    session.embeddings = folders.embeddings
     return Opened(session, plan_dir, run_time, _input_of(folders), counts)
 
 

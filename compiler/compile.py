@@ -12,6 +12,7 @@ from compiler.checking.check import Checked, check
 from compiler.checking.files import is_missing_model, missing_models_error
 from compiler.linking.constants import ConstantFolder
 from compiler.linking.link import Counts, Linker, Target
+from compiler.linking.own_sizes import widened
 from compiler.linking.specialise import resolve
 from compiler.lowering.lower import lower
 from compiler.options import CompileOptions
@@ -19,14 +20,17 @@ from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
+from graphs.operands import Literal
 from graphs.plan import Plan
 from graphs.plan_json import save_plan
+from graphs.program import Program
 from graphs.schemas import Schemas, builtin
 from graphs.values import ModelFile
 from graphs.workflow import to_api
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend, pick
 from runtime.engines import Engines
+from runtime.text.embeddings import mentioned
 
 if TYPE_CHECKING:
     import torch
@@ -83,8 +87,12 @@ def compile_workflow(
         return folders.find(file.kind, file.name)
 
     program = resolve(lower(graph), find)
+    profile = widened(options.profile, program, options.fixed_sides)
+    is_folding_elsewhere = folding is not target
+    target = replace(target, profile=profile)
+    folding = replace(folding, profile=profile) if is_folding_elsewhere else target
     linker = Linker(target, store, find, progress)
-    embeddings = {name: str(path.resolve()) for name, path in folders.embeddings().items()}
+    embeddings = folders.embeddings()
     folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts)
     pool = engines if engines is not None else Engines(StoreArtifacts(store), device=folding.device)
     folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
@@ -97,13 +105,13 @@ def compile_workflow(
     plan = Plan(
         program=program,
         bindings={name: linker.bind(use) for name, use in program.networks.items()},
-        profile=options.profile,
+        profile=profile,
         backend=target.backend.name,
         device=target.device,
         compat=options.compat,
         prompt=prompt,
         workflow=graph.workflow,
-        embeddings=embeddings,
+        embeddings=mentioned(_texts(program), embeddings),
         passes=(*graph_records, *program_records),
         comfyc_version=_version(),
     )
@@ -152,6 +160,13 @@ def write(result: CompileResult, directory: Path) -> None:
     from safetensors.torch import save
 
     save_plan(result.plan, save(dict(result.constants)) if result.constants else None, directory)
+
+
+def _texts(program: Program) -> list[str]:
+    """Whatever may be a prompt: texts that parameters have by default, and those that are fixed."""
+    values = [parameter.default for parameter in program.parameters.values()]
+    values += [o.value for step in program.steps for o in step.operands() if isinstance(o, Literal)]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _version() -> str:

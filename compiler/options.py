@@ -13,6 +13,7 @@ class CompileOptions:
 
     fold: whether values that follow from the workflow alone are computed now; without it compiling loads no engine, and
     the first run computes them (a server wants that).
+    fixed_sides: of the profile, those that were chosen; the others grow to what the workflow itself asks for.
     strict: what is wrong with one output stops the others too, and nothing is forgiven (see compiler.checking.check).
     """
 
@@ -26,3 +27,4 @@ class CompileOptions:
     level: int = 1
     fold: bool = True
     strict: bool = False
+    fixed_sides: tuple[str, ...] = ()

@@ -106,7 +106,7 @@ class Plan:
     compat: str  # one of COMPATS: where versions differ in noise
     prompt: Mapping[str, Json]  # API JSON of the workflow, for the picture's metadata
     workflow: Mapping[str, Json] | None = None  # UI JSON, where the input had one
-    embeddings: Mapping[str, str] = field(default_factory=dict)  # textual inversion name -> path
+    embeddings: Mapping[str, str] = field(default_factory=dict)  # named by a prompt -> "embeddings/FILE", as compiled
     passes: tuple[PassRecord, ...] = ()
     comfyc_version: str = ""
     version: int = PLAN_VERSION

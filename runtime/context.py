@@ -29,6 +29,8 @@ class OpContext:
       family, the name of its row; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start":
       0.00085, "beta_end": 0.012, "timesteps": 1000}; latent, see LatentFormat; input_channels 4; vector, concat: a
       recipe or null
+    embeddings: textual inversions by name, of a step that reads text. compiled_embeddings: those that the prompts of
+    the plan name, and that must be there (graphs.plan.Plan).
     attrs of steps that call other networks are completed at compile time:
       encode_text: attrs["text"], see there
       decode_latent*, encode_image: attrs["latent"], see LatentFormat
@@ -43,7 +45,8 @@ class OpContext:
     input_dir: Path
     output_dir: Path
     temp_dir: Path
-    embeddings: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Mapping[str, Path] = field(default_factory=dict)
+    compiled_embeddings: Mapping[str, str] = field(default_factory=dict)
     prompt: Mapping[str, Json] = field(default_factory=dict)
     workflow: Mapping[str, Json] | None = None
     model: Mapping[str, Json] = field(default_factory=dict)

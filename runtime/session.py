@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Json = Any
+TEXT_OP = "encode_text"
 OnStep = Callable[[Step], None]
 
 
@@ -74,6 +75,7 @@ class Session:
     engines: Engines
     open_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    embeddings: Callable[[], Mapping[str, Path]] = dict  # where textual inversions are, by name: asked for at each text
     _closed: bool = False
 
     def __post_init__(self) -> None:
@@ -258,7 +260,8 @@ class _Run:
             input_dir=input_dir,
             output_dir=output_dir,
             temp_dir=temp_dir,
-            embeddings=plan.embeddings,
+            embeddings=session.embeddings() if step.op == TEXT_OP else {},
+            compiled_embeddings=plan.embeddings,
             prompt=self._prompt,
             workflow=self._workflow,
             model=plan.program.facts_of(step),

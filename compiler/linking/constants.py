@@ -24,7 +24,7 @@ class ConstantFolder:
     engines: the pool that the networks are borrowed from. embeddings: see OpContext.
     """
 
-    def __init__(self, linker: Linker, engines: Engines, compat: str, embeddings: Mapping[str, str]) -> None:
+    def __init__(self, linker: Linker, engines: Engines, compat: str, embeddings: Mapping[str, Path]) -> None:
         self._linker, self._engines = linker, engines
         self._compat, self._embeddings = compat, embeddings
         self.tensors: dict[str, torch.Tensor] = {}

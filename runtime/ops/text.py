@@ -10,7 +10,7 @@ import torch
 
 from runtime.text.bpe import END_TOKEN
 from runtime.text.chunks import Chunk, Slot, Vector, tokenize
-from runtime.text.embeddings import find_embedding, load_embedding
+from runtime.text.embeddings import find_embedding, load_embedding, missing_embedding
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,8 @@ def encode_text(context: OpContext, text: str, text_l: str | None = None) -> tup
 def _chunks(context: OpContext, encoder: Mapping[str, Json], text: str) -> list[Chunk]:
     def find(name: str) -> Tensor | None:
         path = find_embedding(name, context.embeddings)
+        if path is None and (file := context.compiled_embeddings.get(name)) is not None:
+            raise missing_embedding(name, file, f"node {context.node}")
         return None if path is None else load_embedding(path, str(encoder["name"]), int(encoder["width"]))
 
     return tokenize(text, find, padding=int(encoder["padding"]))

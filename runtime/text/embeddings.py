@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from graphs.errors import CheckpointError
+from graphs.errors import CheckpointError, ModelMissingError
+from runtime.folders import ENV
 from runtime.model_kinds import EMBEDDING_SUFFIXES
 from runtime.pickles import NotPlainError, load_plain
+from runtime.text.chunks import MARK, tokenize
 
+KIND = "embeddings"  # the model folder
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 256 * 2**20  # the largest published ones hold some hundred vectors: well below a megabyte
@@ -21,7 +24,7 @@ MAX_FILE_BYTES = 256 * 2**20  # the largest published ones hold some hundred vec
 MAX_NUMBERS = 2**23  # several thousand vectors
 
 
-def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
+def find_embedding(name: str, embeddings: Mapping[str, Path]) -> Path | None:
     """The file of a name as a prompt writes it, with or without its suffix; None where there is none.
 
     A name without its sub-folder finds the file too, the first in the order of names where several have it, as ComfyUI
@@ -30,10 +33,10 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
     name = name.replace("\\", "/")
     for candidate in (name, *(name + suffix for suffix in EMBEDDING_SUFFIXES)):
         if candidate in embeddings:
-            return Path(embeddings[candidate])
+            return embeddings[candidate]
     stem, dot, suffix = name.rpartition(".")
     if dot + suffix in EMBEDDING_SUFFIXES and stem in embeddings:
-        path = Path(embeddings[stem]).with_suffix(dot + suffix)
+        path = embeddings[stem].with_suffix(dot + suffix)
         return path if path.is_file() else None
     bare = stem if dot + suffix in EMBEDDING_SUFFIXES else name
     below = sorted(known for known in embeddings if known.endswith(f"/{bare}")) if bare else []
@@ -41,7 +44,35 @@ def find_embedding(name: str, embeddings: Mapping[str, str]) -> Path | None:
         return None
     if len(below) > 1:
         log.warning("embedding '%s': there is %s; using '%s'", name, " and ".join(map(repr, below)), below[0])
-    return Path(embeddings[below[0]])
+    return embeddings[below[0]]
+
+
+def mentioned(texts: Iterable[str], embeddings: Mapping[str, Path]) -> dict[str, str]:
+    """The textual inversions that prompts name and that are there: the name in the prompt -> "embeddings/FILE", which
+    means the same on another machine."""
+    names = {path: f"{KIND}/{name}{path.suffix}" for name, path in embeddings.items()}
+    found: dict[str, str] = {}
+
+    def find(name: str) -> Tensor | None:
+        path = find_embedding(name, embeddings)
+        if path is not None:
+            found[name] = names.get(path, f"{KIND}/{name}")
+        elif name.strip(",") != name:
+            return None  # asks again without the commas
+        return torch.zeros(0, 1)
+
+    for text in texts:
+        if MARK in text:
+            tokenize(text, find)
+    return found
+
+
+def missing_embedding(name: str, file: str, where: str) -> ModelMissingError:
+    """The plan was compiled with it: leaving it out would give another picture."""
+    hint = f"put it into a model folder and name that with --models DIR (or {ENV}), or take it out of the prompt"
+    return ModelMissingError(
+        f"the textual inversion '{name}' is not in the model folders", where=where, expected=file, hint=hint
+    )
 
 
 def load_embedding(path: Path, encoder: str, width: int) -> Tensor:

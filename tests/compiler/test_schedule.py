@@ -216,7 +216,8 @@ def test_a_network_is_released_after_its_last_call() -> None:
     steps = result.value.steps
     for place, one in enumerate(steps):
         later = {name for other in steps[place + 1 :] for name in other.networks.values()}
-        assert set(one.releases) == set(one.networks.values()) - later
+        held = {"unet"} if one.op == "sample" else set() if one.op == "guide" else set(one.networks.values())
+        assert set(one.releases) == held - later
     assert list(verify_program(result.value, OPS)) == []
     early = replace(steps[0], releases=tuple(result.value.networks))
     broken = list(verify_program(result.value.with_steps((early, *steps[1:])), OPS))

@@ -40,7 +40,7 @@ def encoder(width: int) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
     return run
 
 
-def text_context(embeddings: Mapping[str, str] | None = None) -> OpContext:
+def text_context(embeddings: Mapping[str, Path] | None = None) -> OpContext:
     rows = [{"name": "clip_l", "width": 3, "padding": 49407}, {"name": "clip_g", "width": 5, "padding": 0}]
     attrs = {"text": {"encoders": rows, "pooled": "clip_g"}}
     modules = {"clip_l": FunctionModule(encoder(3)), "clip_g": FunctionModule(encoder(5))}
@@ -77,7 +77,7 @@ def test_two_prompts_are_filled_up_with_empty_chunks() -> None:
 
 def test_an_inversion_for_both_encoders_gives_each_its_own_vectors(tmp_path: Path) -> None:
     save_file({"clip_l": torch.full((1, 3), 7.0), "clip_g": torch.full((1, 5), 9.0)}, tmp_path / "e.safetensors")
-    hidden, _ = encode_text(text_context({"e": str(tmp_path / "e.safetensors")}), "embedding:e")
+    hidden, _ = encode_text(text_context({"e": tmp_path / "e.safetensors"}), "embedding:e")
     assert hidden[0, 1, [0, 7]].tolist() == [7.0, 9.0]
 
 

@@ -89,7 +89,7 @@ def test_files_of_the_cases(tmp_path: Path) -> None:
 
 
 def test_an_embedding_in_a_sub_folder_is_found_by_its_bare_name(caplog: pytest.LogCaptureFixture) -> None:
-    known = {name: f"/e/{name}.pt" for name in ("moods/dusky", "b/bright", "a/bright", "x")}
+    known = {name: Path(f"/e/{name}.pt") for name in ("moods/dusky", "b/bright", "a/bright", "x")}
     assert find_embedding("moods/dusky", known) == Path("/e/moods/dusky.pt")
     assert find_embedding("dusky", known) == Path("/e/moods/dusky.pt")
     assert find_embedding("dusky.pt", known) == Path("/e/moods/dusky.pt")
