@@ -8,7 +8,7 @@ by and to tell gigabytes from megabytes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ UNKNOWN_SIDE = 512  # pixels
 TOKENS = 77
 CONTEXT_WIDTH = 24_960  # keys and values of the 16 cross-attentions of SD1.5: 2 x (sum of their widths)
 FLOAT = 4  # bytes
+JOINT_ROWS = 2  # a batch of both sides of the guidance
 MOST = 2**20  # pixels of a side, pictures of a batch: beyond that an estimate is none
 
 
@@ -76,8 +77,7 @@ def work_bytes(step: Step, picture: Picture) -> int:
     if step.op in ("decode_latent", "decode_latent_u8", "encode_image"):
         return picture.pixels * 128 * FLOAT * 3
     if step.op == "sample":
-        rows = 2 if step.attrs.get("guidance") == "joint" else 1
-        return rows * picture.pixels // 64 * 320 * FLOAT * 16
+        return JOINT_ROWS * picture.pixels // 64 * 320 * FLOAT * 16
     return TOKENS * 768 * FLOAT * 24 if step.op == "encode_text" else 0
 
 
@@ -103,18 +103,25 @@ def _flop(program: Program, step: Step, picture: Picture) -> Iterator[tuple[str,
     of the pixels, everything else with the pixels. Folded steps cost nothing."""
     area = picture.height * picture.width / 512**2
     if step.op == "sample":
-        calls = _number(program, step, "steps", 20)
-        rows = sum(len(v) for side in ("positive", "negative") if isinstance(v := step.inputs.get(side), tuple)) or 2
-        yield "unet", calls * rows * picture.batch * (0.681e12 * area + 0.122e12 * area**2)
-        controls = len(hints) if isinstance(hints := step.inputs.get("control_hints"), tuple) else 0
+        entries = _behind(program, _behind(program, [step], "guide"), "entry")
+        calls = _number(program, step, "steps", 20) * (len(entries) or 2) * picture.batch
+        yield "unet", calls * (0.681e12 * area + 0.122e12 * area**2)
+        controls = sum(len(entry.attrs.get("acting", ())) for entry in entries) / (len(entries) or 1)
         if controls:  # the U-Net's input half
-            yield "controlnet", controls * calls * rows * picture.batch * (0.233e12 * area + 0.041e12 * area**2)
+            yield "controlnet", controls * calls * (0.233e12 * area + 0.041e12 * area**2)
     elif step.op in ("decode_latent", "decode_latent_u8"):
         yield "vae_decoder", picture.batch * (2.48e12 * area + 0.035e12 * area**2)
     elif step.op == "encode_image":
         yield "vae_encoder", picture.batch * (1.082e12 * area + 0.035e12 * area**2)
     elif step.op == "encode_text" and not step.folded:
         yield "clip_l", 0.0133e12
+
+
+def _behind(program: Program, steps: Sequence[Step], op: str) -> list[Step]:
+    """The steps of that op that make inputs of these, as often as they do."""
+    makers = {name: step for step in program.steps for name in step.outputs}
+    found = (makers[name] for step in steps for name in step.refs() if name in makers)
+    return [step for step in found if step.op == op]
 
 
 def _kinds(step: Step) -> tuple[str, ...]:

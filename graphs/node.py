@@ -12,6 +12,8 @@ Json = Any  # a JSON value; Any only where JSON enters
 
 COMBO = "COMBO"
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO})
+# What the front end does with a seed after a run: the value of a widget beside the seed's.
+CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 # Types that the front end shows as widgets beyond the five that the server converts.
 BROWSER_WIDGETS = frozenset(
     {"COLOR", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "AUDIO_RECORD"}

@@ -7,10 +7,12 @@ Many nodes, few ops. A value at run time is one of
   image    (B, H, W, 3) float32 in [0, 1]          image_u8  (B, H, W, 3) uint8
   mask     (B, H, W) float32 in [0, 1]
   embedding (1, 77*k, C) float32                   pooled    (1, P) float32
-  sizes    numbers by name                         vector    (1, V) float32
-  concat   (B, C, h, w) float32
-  sigmas   (n+1,) float32, descending              noise     like latent.samples, float32
-  context  (B, T, K) text keys and values of every cross-attention, concatenated    time  (n, E) per-step embeddings
+  sigmas   (n+1,) float32, descending              noise     runtime.values.Noise: like latent.samples, and its seed
+  context  (B, T, K) text keys and values of every cross-attention, concatenated
+  timesteps, time   (n,) and (n, E) float32: the embedding of each step of a schedule
+  sizes    numbers by name                         vector    (1, V) float32, the vector condition
+  concat   (B or 1, C, h, w) float32, channels beside the latent's
+  place, span, control, entry, guider   the values of runtime.sampling.conditions       sampler   a SamplerDef
   files    tuple of runtime.values.SavedFile
 """
 
@@ -30,8 +32,9 @@ class OpSpec:
 
     foldable: pure and worth computing at compile time when it depends on constants and defaults only.
     optional, optional_networks: inputs and roles that a step may lack. numbered_networks: roles that a step has any
-    number of, called "NAME.0", "NAME.1", ... place: "module:function" of an op that is an interpreted node; the
-    others are in runtime.ops."""
+    number of, called "NAME.0", "NAME.1", ... groups: inputs that a step has any number of by name, called "GROUP.NAME"
+    ("sides.positive"). carries: its networks are called by the steps that take its outputs. place: "module:function"
+    of an op that is an interpreted node; the others are in runtime.ops."""
 
     name: str
     inputs: tuple[str, ...]
@@ -42,6 +45,8 @@ class OpSpec:
     optional: tuple[str, ...] = ()
     optional_networks: tuple[str, ...] = ()
     numbered_networks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    carries: bool = False
     place: str | None = None
 
     def calls(self, role: str) -> bool:
@@ -49,6 +54,11 @@ class OpSpec:
         name, _, number = role.rpartition(".")
         known = role in self.networks or role in self.optional_networks
         return known or (number.isdecimal() and name in self.numbered_networks)
+
+    def takes(self, name: str) -> bool:
+        """Whether a step of this op may have an input of that name."""
+        group, dot, _ = name.partition(".")
+        return name in self.inputs or name in self.optional or (bool(dot) and group in self.groups)
 
 
 _OPS = (
@@ -59,7 +69,10 @@ _OPS = (
            optional=("crop_w", "crop_h", "target_width", "target_height", "ascore")),
     OpSpec("make_vector", ("pooled", "latent"), ("vector",), optional=("sizes",)),
     OpSpec("make_concat", ("latent",), ("concat",), optional=("image", "mask")),
-    OpSpec("project_context", ("embedding",), ("context",), ("unet_context",), foldable=True),
+    OpSpec("join_texts", ("embedding", "other"), ("embedding",), foldable=True),
+    OpSpec("average_texts", ("embedding", "other", "share"), ("embedding",), foldable=True),
+    OpSpec("zero_text", ("embedding",), ("embedding",), foldable=True),
+    OpSpec("project_context", ("embedding",), ("context",), ("context",), foldable=True),
     # latents
     OpSpec("empty_latent", ("width", "height", "batch_size"), ("latent",)),
     OpSpec("blank_latent", ("latent",), ("latent",)),
@@ -69,15 +82,19 @@ _OPS = (
     # sampling
     OpSpec("make_sigmas", ("steps", "scheduler", "denoise", "sampler_name"), ("sigmas",), foldable=True,
            optional=("start_at_step", "end_at_step", "return_with_leftover_noise")),
-    OpSpec("embed_time", ("sigmas",), ("time",), ("unet_time",), foldable=True),
+    OpSpec("embed_time", ("sigmas",), ("timesteps", "time"), ("time",), foldable=True, optional=("vector",)),
     OpSpec("make_noise", ("latent", "seed"), ("noise",), optional=("add_noise",)),
-    OpSpec("sample", ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name", "positive", "negative"), ("latent",),
-           ("unet",),
-           optional=("positive_context", "negative_context", "time", "positive_masks", "negative_masks",
-                     "differential", "control_hints", "control_strengths", "control_starts", "control_ends",
-                     "control_contexts", "control_times"),
-           optional_networks=("unet_time",),
-           numbered_networks=("controlnet", "controlnet_hint", "controlnet_time")),
+    OpSpec("sampler", ("name",), ("sampler",), groups=("numbers",)),
+    OpSpec("place", (), ("place",), optional=("area", "strength", "mask", "mask_strength", "set_cond_area")),
+    OpSpec("span", ("start", "end"), ("span",)),
+    OpSpec("control", ("hint", "strength"), ("control",), ("controlnet", "controlnet_hint"),
+           optional=("embedding", "vector", "span", "context_kv", "time"), optional_networks=("controlnet_time",),
+           carries=True),
+    OpSpec("entry", (), ("entry",), optional=("embedding", "context_kv", "vector", "time", "concat", "place", "span",
+                                              "controls"), carries=True),
+    OpSpec("guide", (), ("guider",), ("denoiser",), groups=("sides", "numbers", "patches"),
+           optional_networks=("denoiser_time",), carries=True),
+    OpSpec("sample", ("latent", "noise", "sigmas", "sampler", "guider"), ("latent",)),
     # pictures
     OpSpec("decode_latent", ("latent",), ("image",), ("vae_decoder",)),
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),

@@ -73,7 +73,7 @@ def _shape(step: Step, spec: OpSpec) -> Iterator[tuple[str, str]]:
     missing = [name for name in spec.inputs if name not in step.inputs]
     if missing:
         yield f"inputs {', '.join(missing)}", "none"
-    unknown = [name for name in step.inputs if name not in spec.inputs and name not in spec.optional]
+    unknown = [name for name in step.inputs if not spec.takes(name)]
     if unknown:
         yield "inputs of the op", ", ".join(unknown)
     yield from ((f"a network in the role {role}", "none") for role in spec.networks if role not in step.networks)

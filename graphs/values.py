@@ -73,17 +73,25 @@ class CompileValue(Protocol):
 
 
 @dataclass(frozen=True)
+class ModelPatch:
+    """A function that guidance goes through, by its name in runtime.sampling.patches. operands: its numbers."""
+
+    name: str
+    operands: tuple[Operand, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelValue:
     """MODEL: the diffusion network with everything patched onto it.
 
-    overrides: facts that patch nodes set (see graphs.program.ModelUse); the others are read from the file.
-    differential: FLOAT, how far a noise mask says when a place is sampled instead of how much (DifferentialDiffusion).
+    overrides: facts that patch nodes set (see graphs.program.ModelUse); the others are read from the file. patches: the
+    chain of functions that guidance goes through, in the order in which they were applied.
     """
 
     socket: ClassVar[str] = "MODEL"
     weights: Weights
     overrides: Mapping[str, Json] = field(default_factory=dict)
-    differential: Operand | None = None
+    patches: tuple[ModelPatch, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,8 @@ class ControlNetValue:
 
 @dataclass(frozen=True)
 class ControlUse:
-    """One ControlNet on a conditioning entry. hint: IMAGE; strength, start_percent, end_percent: FLOAT.
+    """One ControlNet on a conditioning entry. hint: IMAGE; strength: FLOAT; span: (start, end), FLOAT shares of the
+    schedule; None: always.
 
     shared: where the other side has no ControlNet of its own, its entries get this one too (ControlNetApply).
     """
@@ -124,9 +133,24 @@ class ControlUse:
     net: ControlNetValue
     hint: Operand
     strength: Operand
-    start_percent: Operand
-    end_percent: Operand
+    span: tuple[Operand, Operand] | None = None
     shared: bool = False
+
+
+@dataclass(frozen=True)
+class PlaceUse:
+    """Where in the picture an entry counts, and how strongly.
+
+    area: height, width, y, x: INT in pixels, or FLOAT in shares of the picture where shares is set. mask: MASK.
+    set_cond_area: COMBO of ConditioningSetMask. None: as where no node sets it.
+    """
+
+    area: tuple[Operand, Operand, Operand, Operand] | None = None
+    shares: bool = False
+    strength: Operand | None = None
+    mask: Operand | None = None
+    mask_strength: Operand | None = None
+    set_cond_area: Operand | None = None
 
 
 @dataclass(frozen=True)
@@ -139,20 +163,19 @@ class ConcatUse:
 
 @dataclass(frozen=True)
 class CondEntry:
-    """One entry of a CONDITIONING list: the operands that hold its tensors, and its options.
+    """One entry of a CONDITIONING list: the operands that hold its tensors, and where, when and how it counts.
 
     embedding: (1, 77*k, C) float32; pooled: (1, P) float32 or None. sizes: the numbers of a vector condition, as
-    text_sizes gives them; None: those of the latent.
-    options: JSON values (area, strength, start/end percent). tensors: more operands by name (mask). controls: in the
-    order in which they were applied; their residuals add.
+    text_sizes gives them; None: those of the latent. span: (start, end), FLOAT shares of the schedule; None: always.
+    controls: in the order in which they were applied; their residuals add.
     """
 
     embedding: Operand
     pooled: Operand | None = None
     sizes: Operand | None = None
     concat: ConcatUse | None = None
-    options: Mapping[str, Json] = field(default_factory=dict)
-    tensors: Mapping[str, Operand] = field(default_factory=dict)
+    place: PlaceUse = PlaceUse()
+    span: tuple[Operand, Operand] | None = None
     controls: tuple[ControlUse, ...] = ()
 
 

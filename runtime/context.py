@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from runtime.backends.backend import Module
+    from runtime.sampling.driver import Observe
 
 Json = Any
 
@@ -22,6 +23,7 @@ class Interrupted(Exception):  # noqa: N818  an outcome, like KeyboardInterrupt
 @dataclass(frozen=True)
 class OpContext:
     """module(role) loads the engine of that role on first use. progress(done, total) raises Interrupted when cancelled.
+    observe: sees each evaluation of a sampling loop, its query and its prediction.
 
     model: the facts of the step's model, empty for a step that names none (graphs.program.ModelUse):
       family "sd15"; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end":
@@ -47,3 +49,4 @@ class OpContext:
     prompt: Mapping[str, Json] = field(default_factory=dict)
     workflow: Mapping[str, Json] | None = None
     model: Mapping[str, Json] = field(default_factory=dict)
+    observe: Observe | None = None

@@ -8,11 +8,11 @@ from typing import Any
 from graphs.errors import RunError
 from graphs.plan import Profile
 from graphs.program import Step
+from runtime.sampling.latent_format import LatentFormat
 from runtime.values import Latent
 
-PIXELS = 8  # to a latent unit
+NETWORK_OPS = frozenset({"decode_latent", "decode_latent_u8", "encode_image"})
 OPTIONS = {"batch": "--batch", "height": "--size", "width": "--size"}
-NETWORK_OPS_ON_LATENTS = frozenset({"sample", "decode_latent", "decode_latent_u8"})
 
 
 def check_pixels(profile: Profile, dimension: str, value: int) -> str | None:
@@ -35,10 +35,21 @@ def check_inputs(profile: Profile, step: Step, inputs: Mapping[str, Any]) -> Non
 
 def _sizes(step: Step, inputs: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
     """(dimension, size), heights and widths in pixels."""
-    if step.op in NETWORK_OPS_ON_LATENTS:
+    form = _format(step, inputs)
+    if form is None:
+        return
+    pixels = form.downscale
+    if step.op == "encode_image":
+        batch, height, width = inputs["image"].shape[:3]
+        yield from (("batch", batch), ("height", height // pixels * pixels), ("width", width // pixels * pixels))
+    else:
         latent: Latent = inputs["latent"]
         batch, _, height, width = latent.samples.shape
-        yield from (("batch", batch), ("height", height * PIXELS), ("width", width * PIXELS))
-    elif step.op == "encode_image":
-        batch, height, width = inputs["image"].shape[:3]
-        yield from (("batch", batch), ("height", height // PIXELS * PIXELS), ("width", width // PIXELS * PIXELS))
+        yield from (("batch", batch), ("height", height * pixels), ("width", width * pixels))
+
+
+def _format(step: Step, inputs: Mapping[str, Any]) -> LatentFormat | None:
+    """Of a step that puts latents or pictures through a network."""
+    if step.op == "sample":
+        return LatentFormat.of(inputs["guider"].facts["latent"])
+    return LatentFormat.of(step.attrs["latent"]) if step.op in NETWORK_OPS else None

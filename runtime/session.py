@@ -30,10 +30,13 @@ from runtime.ops import op_function
 from runtime.pools import pool
 from runtime.preflight import preflight
 from runtime.run_parameters import changed, resolve
+from runtime.sampling.batching import alone
 from runtime.values import SavedFile
 
 if TYPE_CHECKING:
     from runtime.backends.backend import Backend, Progress
+    from runtime.sampling.batching import Calls
+    from runtime.sampling.driver import Observe
     from runtime.store import Store
 
 log = logging.getLogger(__name__)
@@ -127,12 +130,34 @@ class Session:
         progress: Progress | None = None,
         on_step: OnStep | None = None,
         cancel: threading.Event | None = None,
+        observe: Observe | None = None,
     ) -> RunResult:
-        """One run. params: by name ("3.seed"), those left out have the workflow's value.
+        """One run, alone: see start."""
+        options: dict[str, Any] = {"input_dir": input_dir, "output_dir": output_dir, "temp_dir": temp_dir}
+        return alone(
+            self.start(params, **options, progress=progress, on_step=on_step, cancel=cancel, observe=observe)
+        )
+
+    def start(
+        self,
+        params: Mapping[str, Json] | None = None,
+        *,
+        input_dir: str | Path = "input",
+        output_dir: str | Path = "output",
+        temp_dir: str | Path | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+        cancel: threading.Event | None = None,
+        observe: Observe | None = None,
+    ) -> Calls[RunResult]:
+        """A run that someone else drives, alone or together with others (runtime.sampling.batching).
+
+        params: by name ("3.seed"), those left out have the workflow's value.
 
         temp_dir: where previews go, a folder of the system's temporary one when None. on_step: called before each
         step that runs. progress: called with (what, done, total) within long steps; False from it, or cancel once
-        set, ends the run with Interrupted before its next step or sampling step.
+        set, ends the run with Interrupted before its next step or sampling step. observe: sees each evaluation of a
+        sampling loop, for previews.
         Raises UsageError for wrong params, RunError, PlanError, Interrupted.
         """
         values = resolve(self.plan, params or {})
@@ -142,7 +167,8 @@ class Session:
                 raise RunError("the session is closed", hint="open the plan again")
             with self.engines.turn(self._used.values()), Leases(self.engines, self._used) as leases:
                 folders = (Path(input_dir), Path(output_dir), temp)
-                return _Run(self, leases, values, folders, progress, on_step, cancel).result()
+                run = _Run(self, leases, values, folders, progress, on_step, cancel, observe)
+                return (yield from run.result())
 
     def close(self) -> None:
         """Frees the engines that no other open plan has. Later runs raise RunError; closing again does nothing."""
@@ -172,17 +198,18 @@ class _Run:
         progress: Progress | None,
         on_step: OnStep | None,
         cancel: threading.Event | None,
+        observe: Observe | None,
     ) -> None:
         plan = session.plan
         self._session, self._values, self._folders = session, values, folders
-        self._progress, self._on_step, self._cancel = progress, on_step, cancel
+        self._progress, self._on_step, self._cancel, self._observe = progress, on_step, cancel, observe
         self._leases = leases
         self._unneeded: tuple[str, ...] = ()  # networks that no later step calls
         self._changed = changed(plan, values)
         self._prompt = updated_prompt(plan.prompt, self._changed)
         self._workflow = updated_workflow(plan.workflow, plan.prompt, self._changed)
 
-    def result(self) -> RunResult:
+    def result(self) -> Calls[RunResult]:
         session, leases, started = self._session, self._leases, time.perf_counter()
         program = session.plan.program
         kept = _written(program)
@@ -190,16 +217,15 @@ class _Run:
         input_dir, output_dir, temp_dir = self._folders
         steps = (instruction.step for instruction in instructions if not instruction.folded)
         preflight(steps, self._values, input_dir=input_dir, output_dir=output_dir, temp_dir=temp_dir)
-        with torch.inference_mode():
-            outcome = execute(
-                instructions,
-                op=op_function,
-                context=self._context,
-                params=self._values,
-                constants=session.constants,
-                keep=kept,
-                check=lambda step, inputs: check_inputs(session.plan.profile, step, inputs),
-            )
+        outcome = yield from execute(
+            instructions,
+            op=op_function,
+            context=self._context,
+            params=self._values,
+            constants=session.constants,
+            keep=kept,
+            check=lambda step, inputs: check_inputs(session.plan.profile, step, inputs),
+        )
         return RunResult(
             files=tuple(file for name in kept for file in outcome.values[name]),
             step_ms=outcome.step_ms,
@@ -239,6 +265,7 @@ class _Run:
             prompt=self._prompt,
             workflow=self._workflow,
             model=plan.program.facts_of(step),
+            observe=self._observe,
         )
 
 

@@ -15,6 +15,7 @@ from runtime.context import OpContext
 from runtime.engines import Engines, Leases
 from runtime.executor import execute, select
 from runtime.ops import op_function
+from runtime.sampling.batching import alone
 
 
 class ConstantFolder:
@@ -32,8 +33,8 @@ class ConstantFolder:
         instructions = select(program, keep=tuple(wanted), effects=False)
         called = sorted({name for i in instructions for name in i.step.networks.values()})
         bindings = {name: self._linker.bind(program.networks[name]) for name in called}
-        with self._engines.turn(bindings.values()), Leases(self._engines, bindings) as leases, torch.inference_mode():
-            outcome = execute(
+        with self._engines.turn(bindings.values()), Leases(self._engines, bindings) as leases:
+            run = execute(
                 instructions,
                 op=op_function,
                 context=lambda step: self._context(step, program, leases),
@@ -41,6 +42,7 @@ class ConstantFolder:
                 constants=self.tensors,
                 keep=tuple(wanted),
             )
+            outcome = alone(run)
         return {name: self._keep(key, outcome.values[name]) for name, key in wanted.items()}
 
     def _keep(self, key: str, value: torch.Tensor | None) -> str | None:

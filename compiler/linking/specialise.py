@@ -7,7 +7,7 @@ takes a vector condition or more channels than the latent's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,8 @@ def resolve(program: Program, find: FindFile) -> Program:
     program = _with_encoders(program, find)
     networks = {use.id: resolve_network(use, find) for use in program.networks.values()}
     models = {use.id: _with_facts(use, find) for use in program.models.values()}
-    steps = tuple(_completed(step, networks) for step in program.steps)
+    makers = {name: step for step in program.steps for name in step.outputs}
+    steps = tuple(_completed(step, networks, makers) for step in program.steps)
     return replace(program, steps=steps, models=models)
 
 
@@ -139,25 +140,32 @@ def _with_facts(use: ModelUse, find: FindFile) -> ModelUse:
 
 
 def merged_facts(facts: Mapping[str, Json], overrides: Mapping[str, Json]) -> dict[str, Json]:
-    """The facts with the overrides in their place; what is an object in both is merged key by key."""
+    """The facts with the overrides in their place; an object in both is merged key by key, unless it is of a kind of
+    its own."""
     merged = dict(facts)
     for name, value in overrides.items():
         old = merged.get(name)
-        merged[name] = merged_facts(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and "kind" not in value:
+            merged[name] = merged_facts(old, value)
+        else:
+            merged[name] = value
     return merged
 
 
 # --- steps
 
 
-def _completed(step: Step, networks: Mapping[str, ResolvedNetwork]) -> Step:
+def _completed(step: Step, networks: Mapping[str, ResolvedNetwork], makers: Mapping[str, Step]) -> Step:
+    """makers: Ref name -> the step that makes it."""
     resolved = next((networks[i] for i in step.networks.values()), None)
     if resolved is None:
         return step
     attrs: dict[str, Json]
-    if step.op == "sample" and "controls" in step.attrs:
-        resolved = networks[step.networks["unet"]]
-        _check_controls(step, networks, resolved)
+    if step.op == "guide":
+        controls = [control for entry in _behind(step, makers) for control in _behind(entry, makers)]
+        if all(control.op != "control" for control in controls):
+            return step
+        _check_controls(controls, networks, resolved)
         attrs = {"residuals": [list(r) for r in residual_sizes(resolved.config)]}
     elif step.op == "encode_text":
         text = step.attrs["text"]
@@ -176,8 +184,14 @@ def _vae_latent(resolved: ResolvedNetwork) -> dict[str, Json]:
     return {"channels": config.embed_channels, "downscale": config.downscale, "scale": 1.0, "shift": 0.0}
 
 
-def _check_controls(step: Step, networks: Mapping[str, ResolvedNetwork], model: ResolvedNetwork) -> None:
-    for role, network in step.networks.items():
-        if role.startswith("controlnet."):
-            control = networks[network]
+def _behind(step: Step, makers: Mapping[str, Step]) -> list[Step]:
+    return [makers[name] for name in step.refs()]
+
+
+def _check_controls(
+    steps: Iterable[Step], networks: Mapping[str, ResolvedNetwork], model: ResolvedNetwork
+) -> None:
+    for step in steps:
+        if step.op == "control":
+            control = networks[step.networks["controlnet"]]
             require_fit(control.config, model.config, base_file(control.use.weights).name)

@@ -37,16 +37,15 @@ class ProgramBuilder:
         self._network_ids: dict[tuple[str, Weights, str], str] = {}
         self._model_ids: dict[tuple[Weights, str], str] = {}
         self._steps: list[Step] = []
-        self._names: set[str] = set()
+        self._value_names: set[str] = set()
+        self._step_ids: set[str] = set()
 
-    def unique(self, name: str) -> str:
+    def value_name(self, name: str) -> str:
         """The name, or name.2, name.3 ... where it is taken."""
-        candidate, n = name, 1
-        while candidate in self._names:
-            n += 1
-            candidate = f"{name}.{n}"
-        self._names.add(candidate)
-        return candidate
+        return _unique(name, self._value_names)
+
+    def step_id(self, name: str) -> str:
+        return _unique(name, self._step_ids)
 
     def network(self, kind: str, weights: Weights, options: Mapping[str, Json]) -> str:
         key = (kind, weights, json.dumps(options, sort_keys=True))
@@ -84,6 +83,15 @@ class ProgramBuilder:
         if isinstance(operand, Param) and operand.name in self.fixed:
             return Literal(self.fixed[operand.name])
         return operand
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, n = name, 1
+    while candidate in taken:
+        n += 1
+        candidate = f"{name}.{n}"
+    taken.add(candidate)
+    return candidate
 
 
 class NodeBuilder(Builder):
@@ -162,14 +170,14 @@ class NodeBuilder(Builder):
         model: str | None = None,
     ) -> tuple[Ref, ...]:
         spec, inputs, networks = OPS[op], dict(inputs or {}), dict(networks or {})
-        wrong = (set(spec.inputs) - set(inputs)) | (set(inputs) - set(spec.inputs) - set(spec.optional))
+        wrong = (set(spec.inputs) - set(inputs)) | {name for name in inputs if not spec.takes(name)}
         assert not wrong, f"{op}: inputs {sorted(wrong)} are missing or unknown"
         assert set(networks) >= set(spec.networks), f"{op}: networks {sorted(networks)}, expected {spec.networks}"
         assert all(spec.calls(role) for role in networks), f"{op}: networks {sorted(networks)}"
-        refs = tuple(Ref(self._program.unique(f"{self._node.id}.{name}")) for name in spec.outputs)
+        refs = tuple(Ref(self._program.value_name(f"{self._node.id}.{name}")) for name in spec.outputs)
         self._program.append(
             Step(
-                id=self._program.unique(f"{self._node.id}.{op}"),
+                id=self._program.step_id(f"{self._node.id}.{op}"),
                 op=op,
                 inputs=inputs,
                 attrs=dict(attrs or {}),

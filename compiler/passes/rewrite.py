@@ -45,16 +45,27 @@ class Names:
     """Names for new steps, values and networks that are not taken yet."""
 
     def __init__(self, program: Program) -> None:
-        self._taken = {step.id for step in program.steps} | set(program.networks)
-        self._taken.update(name for step in program.steps for name in step.outputs)
+        self._steps = {step.id for step in program.steps}
+        self._values = {name for step in program.steps for name in step.outputs}
+        self._networks = set(program.networks)
 
-    def new(self, name: str) -> str:
-        candidate, number = name, 1
-        while candidate in self._taken:
-            number += 1
-            candidate = f"{name}.{number}"
-        self._taken.add(candidate)
-        return candidate
+    def step(self, name: str) -> str:
+        return _untaken(name, self._steps)
+
+    def value(self, name: str) -> str:
+        return _untaken(name, self._values)
+
+    def network(self, name: str) -> str:
+        return _untaken(name, self._networks)
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}.{number}"
+    taken.add(candidate)
+    return candidate
 
 
 def _replaced(step: Step, new: Callable[[Operand], Operand]) -> Step:

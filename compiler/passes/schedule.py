@@ -22,6 +22,7 @@ def schedule(program: Program, context: Context) -> PassResult[Program]:
     3. A value is freed after the last step that uses it, at once when none does. Results stay: what a step with effects
     makes and nothing uses.
     4. A network is released after the last step that calls it, so that the pool of engines may give its memory away.
+    Networks of a guider, and of what it is made of, are called by the steps that take it.
     Memory is counted in values, by Context.sizes; the activations inside a step are not the order's to change.
     """
     sizes = dict((context.sizes or value_sizes)(program))
@@ -37,7 +38,7 @@ def schedule(program: Program, context: Context) -> PassResult[Program]:
         changes.append(Change(moved[0], f"{len(moved)} steps moved: peak of values {before:,} -> {after:,} bytes"))
     else:
         order = present
-    steps = _with_releases(_with_frees([program.steps[i] for i in order], results))
+    steps = _with_releases(_with_frees([program.steps[i] for i in order], results), context.ops)
     freeing = sum(1 for new, i in zip(steps, order, strict=True) if new.frees != program.steps[i].frees)
     if freeing:
         unfreed = sum(sizes[name] for step in steps for name in step.outputs)
@@ -78,8 +79,14 @@ def _with_frees(steps: Sequence[Step], results: frozenset[str]) -> tuple[Step, .
     return tuple(step if step.frees == f else replace(step, frees=f) for step, f in zip(steps, new, strict=True))
 
 
-def _with_releases(steps: Sequence[Step]) -> tuple[Step, ...]:
-    last = {network: place for place, step in enumerate(steps) for network in step.networks.values()}
+def _with_releases(steps: Sequence[Step], ops: Mapping[str, OpSpec]) -> tuple[Step, ...]:
+    last: dict[str, int] = {}
+    carried: dict[str, set[str]] = {}  # value -> networks that whoever takes it may call
+    for place, step in enumerate(steps):
+        called = set(step.networks.values()).union(*(carried.get(name, ()) for name in step.refs()))
+        last.update(dict.fromkeys(called, place))
+        if ops[step.op].carries:
+            carried.update(dict.fromkeys(step.outputs, called))
     releases: dict[int, list[str]] = {}
     for network, place in last.items():
         releases.setdefault(place, []).append(network)

@@ -99,7 +99,7 @@ def _signature(step: Step, spec: OpSpec) -> Iterator[Broken]:
         if name not in step.inputs:
             yield f"step {step.id}: input '{name}' of op {spec.name} is missing"
     for name in step.inputs:
-        if name not in spec.inputs and name not in spec.optional:
+        if not spec.takes(name):
             yield f"step {step.id}: op {spec.name} has no input '{name}'"
     for role in spec.networks:
         if role not in step.networks:

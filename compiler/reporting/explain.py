@@ -21,7 +21,7 @@ from graphs.definition import NodeDef
 from graphs.graph import Graph
 from graphs.ops import OPS
 from graphs.plan import PassRecord
-from graphs.program import Program
+from graphs.program import Program, Step
 from graphs.values import COMPILE_TIME_TYPES
 
 Json = Any
@@ -62,7 +62,10 @@ def _fates(
     before: Graph, after: Graph, program: Program, schemas: Mapping[str, NodeDef], records: tuple[PassRecord, ...]
 ) -> tuple[Fate, ...]:
     reasons = {node: reason for record in records if record.phase == "graph" for node, reason in record.changes}
-    steps = {node: step for step in program.steps for node in step.nodes}
+    steps: dict[str, list[Step]] = {}
+    for step in program.steps:
+        for owner in step.nodes:
+            steps.setdefault(owner, []).append(step)
     found = []
     for node in before:
         schema = schemas.get(node.class_type)
@@ -73,10 +76,10 @@ def _fates(
         elif schema is None or schema.lower is None:
             fate, why = "unsupported", "its class is not compiled yet"
         elif node.id in steps:
-            step = steps[node.id]
-            networks = ", ".join(step.networks.values())
-            fate = "compiled" if step.networks else "interpreted"
-            why = f"runs as {step.op}" + (f" on {networks}" if networks else " on the host")
+            own = steps[node.id]
+            networks = ", ".join(dict.fromkeys(network for step in own for network in step.networks.values()))
+            fate = "compiled" if networks else "interpreted"
+            why = f"runs as {own[-1].op}" + (f" on {networks}" if networks else " on the host")
         elif schema.outputs and all(o.type in COMPILE_TIME_TYPES for o in schema.outputs):
             fate, why = "compiled", "a description that the compiler resolves: no loader exists at run time"
         else:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from graphs.definition import Builder
 from graphs.node import Node
 from graphs.rows import compiled, op
-from graphs.values import ModelValue, VaeValue
+from graphs.values import ModelPatch, ModelValue, VaeValue
 
 
 def _lower_encode(node: Node, b: Builder) -> None:
@@ -20,7 +20,9 @@ def _lower_encode(node: Node, b: Builder) -> None:
 
 
 def _lower_differential(node: Node, b: Builder) -> None:
-    b.output(0, replace(b.take("model", ModelValue), differential=b.operand("strength")))
+    model = b.take("model", ModelValue)
+    patch = ModelPatch("differential_diffusion", (b.operand("strength"),))
+    b.output(0, replace(model, patches=(*model.patches, patch)))
 
 
 ROWS = (

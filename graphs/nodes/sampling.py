@@ -5,61 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphs.definition import Builder
-from graphs.node import Json, Node
-from graphs.nodes.controlnet import ControlParts, control_parts
-from graphs.operands import Literal, Operand, OperandTree
+from graphs.node import Node
+from graphs.nodes.guiding import guider
+from graphs.operands import Literal, OperandTree
 from graphs.rows import compiled
 from graphs.values import Conditioning, ModelValue
-
-
-def _embeddings(conditioning: Conditioning) -> tuple[Operand, ...]:
-    return tuple(entry.embedding for entry in conditioning.entries)
-
-
-def _entry_options(control: ControlParts, **sides: Conditioning) -> dict[str, Json]:
-    """Options of the entries (area, strength, percent, controls) by side, only where some entry has any."""
-    found: dict[str, Json] = {}
-    for side, conditioning in sides.items():
-        options = [dict(entry.options) for entry in conditioning.entries]
-        for option, controls in zip(options, control.placed.get(side, ()), strict=False):
-            option.update({"controls": controls} if controls else {})
-        if any(options):
-            found[side] = options
-    return found
 
 
 def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noise: Mapping[str, OperandTree]) -> None:
     """What both samplers share. sigmas and noise: the inputs that only one of them has."""
     model = b.take("model", ModelValue)
-    positive, negative = b.take("positive", Conditioning), b.take("negative", Conditioning)
-    control = control_parts(b, positive=positive, negative=negative)
-    network = b.network("unet_control" if control.networks else "unet", model.weights)
+    sides = {name: b.take(name, Conditioning) for name in ("positive", "negative")}
+    latent, name = b.operand("latent_image"), b.operand("sampler_name")
+    schedule = {"steps": b.operand("steps"), "scheduler": b.operand("scheduler"), "sampler_name": name, **sigmas}
     use = b.model_use(model)
-    latent, sampler_name = b.operand("latent_image"), b.operand("sampler_name")
-    (table,) = b.emit(
-        "make_sigmas",
-        {"steps": b.operand("steps"), "scheduler": b.operand("scheduler"), "sampler_name": sampler_name, **sigmas},
-        model=use,
-    )
-    (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise})
-    (sampled,) = b.emit(
-        "sample",
-        {
-            "latent": latent,
-            "noise": drawn,
-            "sigmas": table,
-            "seed": b.operand(seed),
-            "cfg": b.operand("cfg"),
-            "sampler_name": sampler_name,
-            "positive": _embeddings(positive),
-            "negative": _embeddings(negative),
-            **({} if model.differential is None else {"differential": model.differential}),
-            **control.inputs,
-        },
-        attrs={**_entry_options(control, positive=positive, negative=negative), **control.attrs},
-        networks={"unet": network, **control.networks},
-        model=use,
-    )
+    (table,) = b.emit("make_sigmas", schedule, model=use)
+    (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise}, model=use)
+    guided = guider(b, model, "cfg", sides, {"cfg": b.operand("cfg")})
+    (sampler,) = b.emit("sampler", {"name": name})
+    parts = {"latent": latent, "noise": drawn, "sigmas": table, "sampler": sampler, "guider": guided}
+    (sampled,) = b.emit("sample", parts)
     b.output(0, sampled)
 
 

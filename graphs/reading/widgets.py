@@ -23,14 +23,13 @@ from typing import Any
 
 from graphs.definition import NodeDef
 from graphs.dynamic_inputs import DYNAMIC_COMBO, combo_members
-from graphs.node import BROWSER_WIDGETS, WIDGET_TYPES, Input
+from graphs.node import BROWSER_WIDGETS, CONTROL_WORDS, WIDGET_TYPES, Input
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode
 from graphs.reading.widget_fit import BAD, STRONG, WEAK, fit
 
 Json = Any
 
-CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 SEEDS = frozenset({"seed", "noise_seed"})
 # Widgets that belong to no input of the server: never part of the API form.
 PSEUDO = frozenset(

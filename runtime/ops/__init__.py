@@ -3,7 +3,9 @@
 Modules are imported on first use, so that a plan pays only for what it runs.
 
 An op is called as function(context, **inputs), the inputs named as in its OpSpec, absent optional ones left out; an
-input that the workflow gives as a list arrives as a tuple. It returns its output, or a tuple where it has several.
+input that the workflow gives as a list arrives as a tuple, and a group of inputs ("sides.positive", "sides.negative")
+as one mapping by name. It returns its output, or a tuple where it has several; or, where it calls networks that other
+runs may call too, it is a generator of such calls (runtime.sampling.batching) that returns them.
 """
 
 from __future__ import annotations
@@ -24,14 +26,23 @@ OPS_TABLE: Mapping[str, str] = MappingProxyType(
         "make_vector": "runtime.ops.condition:make_vector",
         "make_concat": "runtime.ops.condition:make_concat",
         "blank_latent": "runtime.ops.latent:blank_latent",
-        "project_context": "runtime.ops.sample:project_context",
+        "join_texts": "runtime.ops.embeddings:join_texts",
+        "average_texts": "runtime.ops.embeddings:average_texts",
+        "zero_text": "runtime.ops.embeddings:zero_text",
+        "project_context": "runtime.ops.schedule:project_context",
         "empty_latent": "runtime.ops.latent:empty_latent",
         "set_noise_mask": "runtime.ops.inpaint:set_noise_mask",
         "resize_latent": "runtime.ops.latent:resize_latent",
         "scale_latent": "runtime.ops.latent:scale_latent",
-        "make_sigmas": "runtime.ops.sample:make_sigmas",
-        "embed_time": "runtime.ops.sample:embed_time",
-        "make_noise": "runtime.ops.sample:make_noise",
+        "make_sigmas": "runtime.ops.schedule:make_sigmas",
+        "embed_time": "runtime.ops.schedule:embed_time",
+        "make_noise": "runtime.ops.schedule:make_noise",
+        "sampler": "runtime.ops.schedule:sampler",
+        "place": "runtime.ops.guiding:place",
+        "span": "runtime.ops.guiding:span",
+        "control": "runtime.ops.guiding:control",
+        "entry": "runtime.ops.guiding:entry",
+        "guide": "runtime.ops.guiding:guide",
         "sample": "runtime.ops.sample:sample",
         "decode_latent": "runtime.ops.latent:decode_latent",
         "decode_latent_u8": "runtime.ops.latent:decode_latent_u8",

@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, interpolate
 from runtime.context import OpContext
 from runtime.values import Latent
 
-PIXELS = 8  # to a latent unit
+PIXELS = 8  # to a latent unit, as VAEEncodeForInpaint counts them
 GREY = 0.5
 
 

@@ -15,14 +15,15 @@ from runtime.values import Latent
 
 log = logging.getLogger(__name__)
 
-CHANNELS = 4
-PIXELS = 8  # to a latent unit, in the widgets of latent nodes
+# What the widgets of latent nodes mean, whatever the model: sampling gives an empty latent the model's channels.
+WIDGETS = LatentFormat(channels=4, downscale=8)
 MIN_PIXELS = 64  # LatentUpscale goes no smaller
 
 
 def empty_latent(context: OpContext, width: int, height: int, batch_size: int) -> Latent:
     """width, height: pixels. Gives zeros (batch_size, 4, height//8, width//8)."""
-    return Latent(torch.zeros(batch_size, CHANNELS, height // PIXELS, width // PIXELS, device=context.device))
+    size = (height // WIDGETS.downscale, width // WIDGETS.downscale)
+    return Latent(torch.zeros(batch_size, WIDGETS.channels, *size, device=context.device))
 
 
 def resize_latent(context: OpContext, latent: Latent, method: str, width: int, height: int, crop: str) -> Latent:
@@ -42,7 +43,7 @@ def resize_latent(context: OpContext, latent: Latent, method: str, width: int, h
     else:
         width, height = max(MIN_PIXELS, width), max(MIN_PIXELS, height)
     samples = latent.samples
-    units = (height // PIXELS, width // PIXELS)
+    units = (height // WIDGETS.downscale, width // WIDGETS.downscale)
     if crop == "center":
         samples = center_crop(samples, *units)
     return replace(latent, samples=resample(samples, *units, method))

@@ -26,6 +26,14 @@ class LatentFormat:
         """facts: {"channels": 4, "downscale": 8, "scale": 0.18215, "shift": 0.0}."""
         return cls(int(facts["channels"]), int(facts["downscale"]), float(facts["scale"]), float(facts["shift"]))
 
+    def fitted(self, samples: Tensor) -> Tensor:
+        """An empty latent (all zero) takes the channels of the model; another stays as it is.
+
+        Only where the channels differ it is looked at, which waits for the device."""
+        if samples.ndim != 4 or samples.shape[1] == self.channels or samples.any():
+            return samples
+        return samples.new_zeros(samples.shape[0], self.channels, *samples.shape[2:])
+
     def normalised(self, raw: Tensor) -> Tensor:
         """(B, C, h, w) of the VAE -> the sampler's space."""
         return raw * self.scale if self.shift == 0.0 else (raw - self.shift) * self.scale

@@ -66,7 +66,7 @@ def test_a_pass_that_breaks_an_invariant_is_named_with_what_ran_before() -> None
     with pytest.raises(PassError) as error:
         run(quiet, lose_a_step)
     assert "pass 'lose_a_step' (after quiet)" in str(error.value)
-    assert "step 3.sample uses '6.embedding' before a step makes it" in str(error.value)
+    assert "step 3.entry uses '6.embedding' before a step makes it" in str(error.value)
 
 
 def test_claims_are_checked() -> None:
@@ -134,9 +134,10 @@ def test_graph_invariants() -> None:
         ({"outputs": ("6.embedding",)}, "which another step makes too"),
         ({"id": "6.encode_text"}, "two steps have the id"),
         ({"inputs": {}}, "input 'latent' of op sample is missing"),
-        ({"networks": {}}, "network 'unet' of op sample is missing"),
+        ({"inputs": {"sides.positive": Literal(0)}}, "op sample has no input 'sides.positive'"),
+        ({"model": "gone"}, "there is no model 'gone'"),
         ({"networks": {"unet": "gone"}}, "there is no network 'gone'"),
-        ({"networks": {"unet": "unet", "clip": "clip"}}, "op sample calls no network 'clip'"),
+        ({"networks": {"clip": "clip"}}, "op sample calls no network 'clip'"),
         ({"frees": ("8.image",)}, "frees '8.image', which is not there"),
         ({"frees": ("3.latent",)}, "uses '3.latent' after it is freed"),
         ({"folded": {"x": "k"}}, "folds 'x', which is not its output"),
@@ -154,6 +155,8 @@ def test_more_program_invariants() -> None:
     assert list(verify_program(program, OPS)) == []
     misfiled = replace(program, networks={**program.networks, "b": network("a", "unet")}, parameters={})
     problems = list(verify_program(misfiled, OPS))
+    lame = tuple(replace(s, networks={}) if s.op == "guide" else s for s in program.steps)
+    assert any("network 'denoiser' of op guide is missing" in p for p in verify_program(program.with_steps(lame), OPS))
     assert "network 'a' is filed under 'b'" in problems
     assert any("takes the parameter '6.text', which is not declared" in p for p in problems)
     extra = step("image_to_u8", {"image": Ref("8.image"), "colour": Param("6.text")}, "x.image_u8")

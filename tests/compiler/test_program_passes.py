@@ -22,7 +22,7 @@ from compiler.passes.share_networks import share_networks
 from compiler.passes.verify import verify_program_step
 from graphs.operands import Const, Literal, OperandTree, Param, Ref
 from graphs.ops import OPS
-from graphs.program import ModelUse, Parameter, Program
+from graphs.program import ModelUse, Parameter, Program, Step
 from graphs.values import Merge, ModelFile
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
@@ -58,7 +58,7 @@ def test_freeze_makes_a_parameter_a_literal() -> None:
     assert changes == ["6.text: frozen at 'a fox'", "3.seed: frozen at 1"]
     assert set(after.parameters) == {"7.text", "5.width", "3.steps"}
     assert after.steps[0].inputs["text"] == Literal("a fox")
-    assert after.steps[5].inputs["seed"] == Literal(1)
+    assert after.steps[4].inputs["seed"] == Literal(1)
 
 
 def test_freeze_narrows_what_folding_depends_on() -> None:
@@ -139,7 +139,7 @@ def test_identities_are_skipped_in_chains() -> None:
 
 def test_prune_drops_steps_networks_and_parameters() -> None:
     whole = text_to_image()
-    before = whole.with_steps(whole.steps[:6])  # nothing is decoded or saved
+    before = whole.with_steps(whole.steps[:-3])  # nothing is decoded or saved
     assert applied(prune_steps, before)[0] == Program(())
     extra = step("decode_latent", {"latent": Ref("3.latent")}, "20.image", networks={"vae_decoder": "other"})
     blur = step(
@@ -182,8 +182,8 @@ def test_equal_steps_become_one_and_parameters_stay_apart() -> None:
             step("encode_text", {"text": Literal("x")}, "2.embedding", "2.pooled", networks={"clip_l": "clip"}),
             step("encode_text", {"text": Param("3.text")}, "3.embedding", "3.pooled", networks={"clip_l": "clip"}),
             step("encode_text", {"text": Param("4.text")}, "4.embedding", "4.pooled", networks={"clip_l": "clip"}),
-            step("project_context", {"embedding": Ref("1.embedding")}, "5.context", networks={"unet_context": "u"}),
-            step("project_context", {"embedding": Ref("2.embedding")}, "6.context", networks={"unet_context": "u"}),
+            step("project_context", {"embedding": Ref("1.embedding")}, "5.context", networks={"context": "u"}),
+            step("project_context", {"embedding": Ref("2.embedding")}, "6.context", networks={"context": "u"}),
         ],
         [network("clip", "clip_l"), network("u", "unet_context")],
         n3__text="x",
@@ -246,36 +246,44 @@ def test_two_decodes_share_the_fused_network_and_the_plain_one_stays_where_it_is
     assert len(changes) == 2
 
 
+def only(program: Program, op: str) -> Step:
+    (found,) = (step for step in program.steps if step.op == op)
+    return found
+
+
+def placed(**place: OperandTree) -> Program:
+    """The default workflow with an entry that counts in some place only."""
+    whole = text_to_image()
+    steps = [replace(s, inputs={**s.inputs, "place": Ref("6.place")}) if s.id == "3.entry" else s for s in whole.steps]
+    return whole.with_steps((step("place", place, "6.place"), *steps))
+
+
 def test_guidance_goes_in_one_batch_unless_an_entry_sees_less() -> None:
     after, changes = applied(fuse_guidance, text_to_image())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.attrs["guidance"] == "joint"
-    assert changes == ["3.sample: its 2 conditioning entries go through the network in one batch"]
-    whole = text_to_image()
-    area = replace(whole.steps[5], attrs={"positive": [{"area": [8, 8, 0, 0]}]})
-    before = whole.with_steps((*whole.steps[:5], area, *whole.steps[6:]))
-    assert applied(fuse_guidance, before)[0] is before
+    assert only(after, "guide").attrs["guidance"] == "joint"
+    assert changes == ["3.guide: its 2 conditioning entries go through the network in one batch"]
+    area = (Literal(64), Literal(64), Literal(0), Literal(0))
+    for before in (placed(area=area), placed(mask=Literal("m"), strength=Literal(1.0))):
+        assert applied(fuse_guidance, before)[0] is before
+    assert applied(fuse_guidance, placed(strength=Literal(0.5)))[1] == changes
 
 
 def controlled() -> Program:
     """The default workflow with two ControlNets on both sides, the second of the same file as the first."""
     whole = text_to_image()
-    nets = {"controlnet.0": "c", "controlnet_hint.0": "h", "controlnet.1": "c", "controlnet_hint.1": "h"}
-    inputs: dict[str, OperandTree] = {
-        "control_hints": (Literal("a"), Literal("b")),
-        "control_strengths": (Literal(1.0), Param("9.strength")),
-        "control_starts": (Literal(0.0), Literal(0.0)),
-        "control_ends": (Literal(1.0), Literal(1.0)),
-    }
-    attrs = {
-        "positive": [{"controls": [[0, False], [1, False]]}],
-        "negative": [{"controls": [[0, False], [1, False]]}],
-        "controls": [{"averaged": False}, {"averaged": False}],
-    }
-    sample = whole.steps[5]
-    sample = replace(
-        sample, inputs={**sample.inputs, **inputs}, attrs=attrs, networks={"unet": "unet_control", **nets}
-    )
+    steps = []
+    for s in whole.steps:
+        if s.op == "entry":
+            names = [f"{s.id}.control.{n}" for n in range(2)]
+            strengths: tuple[OperandTree, ...] = (Literal(1.0), Param("9.strength"))
+            for name, strength in zip(names, strengths, strict=True):
+                text: OperandTree = s.inputs["embedding"]
+                inputs: dict[str, OperandTree] = {"hint": Literal("a"), "strength": strength, "embedding": text}
+                nets = {"controlnet": "c", "controlnet_hint": "h"}
+                steps.append(step("control", inputs, name, networks=nets, step_id=name))
+            s = replace(s, inputs={**s.inputs, "controls": tuple(Ref(name) for name in names)})
+            s = replace(s, attrs={"acting": [[0, False], [1, False]]})
+        steps.append(replace(s, networks={"denoiser": "unet_control"}) if s.op == "guide" else s)
     control = ModelFile("controlnet", "c.safetensors")
     added = (
         network("unet_control", "unet_control"), network("c", "controlnet", control),
@@ -283,57 +291,50 @@ def controlled() -> Program:
     )  # fmt: skip
     networks = {n.id: n for n in (*whole.networks.values(), *added) if n.id != "unet"}
     parameters = {**whole.parameters, "9.strength": Parameter("9.strength", "FLOAT", 0.5)}
-    return Program((*whole.steps[:5], sample, *whole.steps[6:]), parameters, networks)
+    return replace(whole.with_steps(tuple(steps)), parameters=parameters, networks=networks)
 
 
 def test_hoist_takes_the_texts_and_times_of_control_nets_too() -> None:
-    after, _ = applied(hoist, controlled())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    kinds = {role: after.networks[name].kind for role, name in sample.networks.items()}
-    assert kinds == {
-        "unet": "unet_core_control", "unet_time": "unet_time", "controlnet.0": "controlnet_core",
-        "controlnet.1": "controlnet_core", "controlnet_hint.0": "controlnet_hint",
-        "controlnet_hint.1": "controlnet_hint", "controlnet_time.0": "controlnet_time",
-        "controlnet_time.1": "controlnet_time",
-    }  # fmt: skip
-    made = [(s.op, after.networks[next(iter(s.networks.values()))].kind) for s in after.steps[5:-4]]
-    # of the U-Net, then once of the ControlNet that acts twice
-    assert made == [
-        ("project_context", "unet_context"), ("project_context", "unet_context"), ("embed_time", "unet_time"),
-        ("project_context", "controlnet_context"), ("project_context", "controlnet_context"),
-        ("embed_time", "controlnet_time"),
-    ]  # fmt: skip
-    contexts = sample.inputs["control_contexts"]
-    assert isinstance(contexts, tuple)
-    assert len(contexts) == 4
-    assert contexts[:2] == contexts[2:]
+    before = controlled()
+    after, _ = applied(hoist, before)
+    kinds = {role: after.networks[name].kind for role, name in only(after, "guide").networks.items()}
+    assert kinds == {"denoiser": "unet_core_control", "denoiser_time": "unet_time"}
+    controls = [s for s in after.steps if s.op == "control"]
+    assert len(controls) == 4
+    for control in controls:
+        kinds = {role: after.networks[name].kind for role, name in control.networks.items()}
+        assert kinds == {
+            "controlnet": "controlnet_core", "controlnet_hint": "controlnet_hint", "controlnet_time": "controlnet_time",
+        }  # fmt: skip
+        assert list(control.inputs) == ["hint", "strength", "context_kv", "time"]
+    made = [after.networks[next(iter(s.networks.values()))].kind for s in after.steps if s.op == "project_context"]
+    # of the U-Net and of the ControlNet that acts twice, once for each text
+    assert sorted(made) == ["controlnet_context"] * 2 + ["unet_context"] * 2
+    assert sum(s.op == "embed_time" for s in after.steps) == 2
     assert not {"unet_control", "c"} & after.networks.keys()
+    assert Machine().run(after) == Machine().run(before)
 
 
 def test_control_nets_are_no_obstacle_to_one_batch() -> None:
     after, _ = applied(fuse_guidance, controlled())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.attrs["guidance"] == "joint"
+    assert only(after, "guide").attrs["guidance"] == "joint"
 
 
 def test_hoist_takes_context_and_time_out_of_the_loop() -> None:
-    after, changes = applied(hoist, text_to_image())
-    assert [s.op for s in after.steps[3:9]] == [
-        "make_sigmas",
-        "make_noise",
-        "project_context",
-        "project_context",
-        "embed_time",
-        "sample",
-    ]
-    first, second, time, sample = after.steps[5:9]
+    before = text_to_image()
+    after, changes = applied(hoist, before)
+    assert [s.op for s in after.steps[3:-3]] == [
+        "make_sigmas", "make_noise", "sampler", "project_context", "embed_time", "entry", "project_context", "entry",
+        "guide", "sample",
+    ]  # fmt: skip
+    first, time, positive, second, negative, guide, _ = after.steps[6:13]
     assert (first.outputs, first.inputs) == (("3.context",), {"embedding": Ref("6.embedding")})
-    assert (second.outputs, second.networks) == (("3.context.2",), {"unet_context": "unet_context"})
-    assert (time.outputs, time.inputs) == (("3.time",), {"sigmas": Ref("3.sigmas")})
-    assert sample.networks == {"unet": "unet_core", "unet_time": "unet_time"}
-    assert sample.inputs["positive_context"] == (Ref("3.context"),)
-    assert sample.inputs["negative_context"] == (Ref("3.context.2"),)
-    assert sample.inputs["time"] == Ref("3.time")
+    assert (second.outputs, second.networks) == (("3.context.2",), {"context": "unet_context"})
+    assert (time.outputs, time.inputs, time.model) == (("3.timesteps", "3.time"), {"sigmas": Ref("3.sigmas")}, "model")
+    assert guide.networks == {"denoiser": "unet_core", "denoiser_time": "unet_time"}
+    times = (Ref("3.timesteps"), Ref("3.time"))
+    assert (positive.id, positive.inputs) == ("3.entry", {"context_kv": Ref("3.context"), "time": times})
+    assert (negative.id, negative.inputs) == ("3.entry.2", {"context_kv": Ref("3.context.2"), "time": times})
     kinds = {n.id: n.kind for n in after.networks.values()}
     assert kinds == {
         "clip": "clip_l",
@@ -343,23 +344,62 @@ def test_hoist_takes_context_and_time_out_of_the_loop() -> None:
         "unet_time": "unet_time",
     }
     assert len(changes) == 1
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_a_vector_condition_goes_into_the_time_embedding_of_its_entry() -> None:
+    whole = text_to_image()
+    steps = [replace(s, inputs={**s.inputs, "vector": Literal(s.id)}) if s.op == "entry" else s for s in whole.steps]
+    before = whole.with_steps(tuple(steps))
+    after, _ = applied(hoist, before)
+    times = [s for s in after.steps if s.op == "embed_time"]
+    assert [s.inputs["vector"] for s in times] == [Literal("3.entry"), Literal("3.entry.2")]
+    assert all("vector" in s.inputs for s in after.steps if s.op == "entry"), "for sigmas off the schedule"
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_one_guider_over_two_schedules_is_made_for_each() -> None:
+    whole = text_to_image()
+    sample = only(whole, "sample")
+    sigmas = replace(whole.steps[3], id="13.make_sigmas", outputs=("13.sigmas",), nodes=("13",))
+    inputs = {**sample.inputs, "latent": Ref("3.latent"), "sigmas": Ref("13.sigmas")}
+    second = replace(sample, id="13.sample", outputs=("13.latent",), inputs=inputs, nodes=("13",))
+    decode, *rest = whole.steps[-3:]
+    decode = replace(decode, inputs={"latent": Ref("13.latent")})
+    before = whole.with_steps((*whole.steps[:-3], sigmas, second, decode, *rest))
+    after, changes = applied(hoist, before)
+    assert len(changes) == 2
+    ops = [s.op for s in after.steps]
+    assert [ops.count(op) for op in ("guide", "entry", "embed_time", "project_context")] == [2, 4, 2, 2]
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_a_guider_that_is_used_otherwise_stays() -> None:
+    whole = text_to_image()
+    peek = step("preview_image", {"image_u8": Ref("3.guider")}, "20.files")
+    before = whole.with_steps((*whole.steps, peek))
+    after, _ = applied(hoist, before)
+    assert [s.id for s in after.steps if s.op == "guide"] == ["3.guide", "3.guide.2"]
+    assert Machine().run(after) == Machine().run(before)
 
 
 def test_samples_share_what_was_hoisted() -> None:
     one = text_to_image()
-    second = sampling("13", "6.embedding", "6.embedding", "3.latent", "unet")
-    second[2] = replace(second[2], inputs={**second[2].inputs, "sigmas": Ref("3.sigmas")})
+    second = sampling("13", "6.embedding", "6.embedding", "3.latent", "unet")[1:]
+    second[-1] = replace(second[-1], inputs={**second[-1].inputs, "sigmas": Ref("3.sigmas")})
     other = sampling("23", "6.embedding", "7.embedding", "13.latent", "unet.2")
-    steps = (*one.steps[:6], *second, *other, *one.steps[6:])
-    parameters = {n: replace(one.parameters["3.seed"], name=n) for n in ("13.steps", "13.seed", "23.steps", "23.seed")}
+    steps = (*one.steps[:-3], *second, *other, *one.steps[-3:])
+    parameters = {n: replace(one.parameters["3.seed"], name=n) for n in ("13.seed", "23.steps", "23.seed")}
     networks = {**one.networks, "unet.2": network("unet.2", "unet", lora(SD15, "a", 1.0))}
     before = replace(one.with_steps(steps), parameters={**one.parameters, **parameters}, networks=networks)
     after, changes = applied(hoist, before)
     ops = [s.op for s in after.steps]
     assert (ops.count("project_context"), ops.count("embed_time")) == (4, 2)
-    assert after.steps[ops.index("sample", ops.index("sample") + 1)].inputs["negative_context"] == (Ref("3.context"),)
-    assert "steps of an earlier sample" in changes[1]
+    entries = [s for s in after.steps if s.op == "entry"]
+    assert entries[2].inputs["context_kv"] == Ref("3.context")
+    assert "an earlier one's steps" in changes[1]
     assert after.networks["unet_core.2"].weights == lora(SD15, "a", 1.0)
+    assert Machine().run(after) == Machine().run(before)
 
 
 # --- fold -----------------------------------------------------------------------------------------------------------
@@ -406,8 +446,7 @@ def test_frozen_values_become_constants_and_what_made_them_goes() -> None:
     after = prune_steps(after, context).value
     assert [s.op for s in after.steps[:3]] == ["empty_latent", "make_sigmas", "make_noise"]
     assert set(after.networks) == {"unet", "vae_decoder"}
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.inputs["positive"] == (Const("folded/6.embedding"),)
+    assert next(s.inputs["embedding"] for s in after.steps if s.op == "entry") == Const("folded/6.embedding")
     assert machine.run(after) == Machine().run(before)
 
 

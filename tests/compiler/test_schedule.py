@@ -26,7 +26,8 @@ def test_values_are_freed_after_their_last_use_and_results_stay() -> None:
     frees = {s.id: s.frees for s in result.value.steps}
     assert frees["6.encode_text"] == ("6.pooled",)  # nobody uses it
     assert frees["3.make_noise"] == ()
-    assert set(frees["3.sample"]) == {"6.embedding", "7.embedding", "5.latent", "3.sigmas", "3.noise"}
+    assert frees["3.entry"] == ("6.embedding",)
+    assert set(frees["3.sample"]) == {"5.latent", "3.sigmas", "3.noise", "3.sampler", "3.guider"}
     assert frees["8.decode_latent"] == ("3.latent",)
     assert frees["9.save_image"] == ("9.image_u8",)  # 9.files is what the run hands back
     assert list(verify_program(result.value, OPS)) == []
@@ -215,8 +216,15 @@ def test_a_network_is_released_after_its_last_call() -> None:
     steps = result.value.steps
     for place, one in enumerate(steps):
         later = {name for other in steps[place + 1 :] for name in other.networks.values()}
-        assert set(one.releases) == set(one.networks.values()) - later
+        held = {"unet"} if one.op == "sample" else set() if one.op == "guide" else set(one.networks.values())
+        assert set(one.releases) == held - later
     assert list(verify_program(result.value, OPS)) == []
     early = replace(steps[0], releases=tuple(result.value.networks))
     broken = list(verify_program(result.value.with_steps((early, *steps[1:])), OPS))
     assert any("after it is released" in problem for problem in broken)
+
+
+def test_networks_of_a_guider_are_released_after_the_sample_that_calls_them() -> None:
+    releases = {s.id: s.releases for s in schedule(text_to_image(), Context()).value.steps if s.releases}
+    assert releases["3.sample"] == ("unet",)
+    assert "3.guide" not in releases

@@ -54,16 +54,18 @@ def _slope_times(factor: float) -> Break:
 
 
 def _swap_sides(patch: Patch) -> None:
-    from runtime.sampling.guidance import Guidance
-
-    patch.setattr(Guidance, "_entries", lambda self, side: self.positive if side else self.negative)
+    _change_sides(patch, lambda sides: {"positive": sides["negative"], "negative": sides["positive"]})
 
 
 def _negative_alone(patch: Patch) -> None:
     """The text is not heard at all: both sides are the negative one."""
-    from runtime.sampling.guidance import Guidance
+    _change_sides(patch, lambda sides: dict.fromkeys(sides, sides["negative"]))
 
-    patch.setattr(Guidance, "_entries", lambda self, side: self.negative)
+
+def _change_sides(patch: Patch, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    from runtime.sampling.entries import entries_of as real
+
+    patch.setattr("runtime.ops.sample.entries_of", lambda sides, *rest: real(change(sides), *rest))
 
 
 # --- the text
@@ -216,8 +218,8 @@ def test_image_to_image_that_forgets_the_picture_forgets_the_layout(studio: Stud
     scene = workflows.spots("circle", "red", "white")
     nodes, text = workflows.from_picture(studio, scene), "four green squares on white"
     assert share_in_place(scene, drawn(studio, text, nodes)) == 1
-    real = sample._checked
-    monkeypatch.setattr(sample, "_checked", lambda *args: torch.zeros_like(real(*args)))
+    real = sample._normalised
+    monkeypatch.setattr(sample, "_normalised", lambda *args: torch.zeros_like(real(*args)))
     assert share_in_place(scene, drawn(studio, text, nodes)) <= 0.5
 
 

@@ -161,6 +161,13 @@ def test_damage_is_told(tmp_path: Path, change: Callable[[Any, Any], None], valu
         load_plan(tmp_path)
 
 
+def test_a_missing_network_is_told(tmp_path: Path) -> None:
+    lame = Step("1.project_context", "project_context", {"embedding": Const("e")}, {}, ("1.context",))
+    save_plan(replace(PLAN, program=PROGRAM.with_steps((lame,))), constants("e"), tmp_path)
+    with pytest.raises(PlanError, match="expected a network in the role context, got none"):
+        load_plan(tmp_path)
+
+
 @pytest.mark.parametrize("field", [*plan_to_json(PLAN), "constants"])
 def test_a_missing_field_is_told(tmp_path: Path, field: str) -> None:
     save_plan(PLAN, constants("e"), tmp_path)

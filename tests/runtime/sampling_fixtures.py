@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,13 @@ from torch import Tensor
 
 from runtime.backends.backend import Module
 from runtime.context import OpContext
-from runtime.sampling.model_sampling import ModelSampling, model_sampling
+from runtime.ops.guiding import entry, guide
+from runtime.sampling.batching import Calls, alone
+from runtime.sampling.conditions import Condition, Guider
+from runtime.sampling.driver import Denoise, Observe, drive
+from runtime.sampling.model_sampling import ModelSampling
+from runtime.sampling.paths import model_sampling
+from runtime.sampling.sampler import Prediction, Sampler
 
 TABLES = Path(__file__).parents[1] / "parity" / "data" / "tables"
 SD15: dict[str, Any] = {
@@ -42,6 +48,48 @@ def gaussian(x: Tensor, sigma: Tensor, spread: float = 2.0, mean: float = 0.7) -
     x(sigma) = mean + (x(s0) - mean) * sqrt((spread^2 + sigma^2) / (spread^2 + s0^2))."""
     share = spread**2 / (spread**2 + sigma**2)
     return mean + (x - mean) * share
+
+
+def plain(predict: Callable[[Tensor, Tensor], Prediction]) -> Denoise:
+    """A denoise function that calls no network."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Calls[Prediction]:
+        yield from ()
+        return predict(x, sigma)
+
+    return denoise
+
+
+def driven(
+    sampler: Sampler,
+    predict: Callable[[Tensor, Tensor], Prediction],
+    sigmas: Tensor | None = None,
+    observe: Observe | None = None,
+) -> Tensor:
+    """What a sampler gives with a function for its network."""
+    return alone(drive(sampler, plain(predict), torch.zeros(1) if sigmas is None else sigmas, observe))
+
+
+def cfg_guider(
+    here: OpContext,
+    positive: Condition | tuple[Condition, ...],
+    negative: Condition | tuple[Condition, ...],
+    cfg: float,
+    **patches: tuple[float, ...],
+) -> Guider:
+    """Classifier-free guidance in the attrs of a context."""
+    sides = {
+        name: side if isinstance(side, tuple) else (side,)
+        for name, side in (("positive", positive), ("negative", negative))
+    }
+    attrs = {**here.attrs, "kind": "cfg", "patches": list(patches)}
+    operands = {str(position): patch for position, patch in enumerate(patches.values())}
+    return guide(replace(here, attrs=attrs), sides, {"cfg": cfg}, operands)
+
+
+def texts(here: OpContext, *embeddings: Tensor) -> tuple[Condition, ...]:
+    """A plain entry for each."""
+    return tuple(entry(here, embedding) for embedding in embeddings)
 
 
 @dataclass
