@@ -69,6 +69,9 @@ _OPS = (
            optional=("crop_w", "crop_h", "target_width", "target_height", "ascore")),
     OpSpec("make_vector", ("pooled", "latent"), ("vector",), optional=("sizes",)),
     OpSpec("make_concat", ("latent",), ("concat",), optional=("image", "mask")),
+    OpSpec("join_texts", ("embedding", "other"), ("embedding",), foldable=True),
+    OpSpec("average_texts", ("embedding", "other", "share"), ("embedding",), foldable=True),
+    OpSpec("zero_text", ("embedding",), ("embedding",), foldable=True),
     OpSpec("project_context", ("embedding",), ("context",), ("context",), foldable=True),
     # latents
     OpSpec("empty_latent", ("width", "height", "batch_size"), ("latent",)),

@@ -14,6 +14,8 @@ from runtime.file_names import Match, match_name
 Files = Mapping[str, Sequence[str]]  # model folder ("checkpoints", "input", ...) -> files, as paths inside it
 
 CHOICES_SHOWN = 12
+# VAELoader offers these small autoencoders where the folder vae_approx has both halves of one
+TINY_VAES = ("taesd", "taesdxl", "taesd3", "taef1")
 _OTHER_FOLDERS = (" [output]", " [temp]")
 _ANNOTATIONS = (" [input]", *_OTHER_FOLDERS)  # LoadImage writes the folder behind the name
 
@@ -32,7 +34,13 @@ class KnownFiles:
             if folder not in self.files:
                 return None
             self._names[folder] = dict.fromkeys(self.files[folder])
+            if folder == "vae":
+                self._names[folder].update(dict.fromkeys(self._tiny_vaes()))
         return self._names[folder]
+
+    def _tiny_vaes(self) -> list[str]:
+        halves = {name.partition(".")[0] for name in self.files.get("vae_approx", ())}
+        return [name for name in TINY_VAES if {f"{name}_encoder", f"{name}_decoder"} <= halves]
 
     def match(self, folder: str, wanted: str) -> Match:
         if (folder, wanted) not in self._matches:
