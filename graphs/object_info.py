@@ -49,9 +49,8 @@ def _specs(class_type: str, info: Mapping[str, Json]) -> Iterator[tuple[str, str
         if not isinstance(members, Mapping):
             raise _bad(class_type, section, "an object of inputs", members)
         listed = order.get(section) if isinstance(order, Mapping) else None
-        names = [n for n in listed if n in members] if isinstance(listed, list) else []
-        names += [n for n in members if n not in set(names)]
-        for name in names:
+        ordered = [n for n in listed if isinstance(n, str) and n in members] if isinstance(listed, list) else []
+        for name in dict.fromkeys([*ordered, *members]):
             yield section, name, members[name]
 
 

@@ -3,6 +3,9 @@
 Precedence, first hit wins: classes that comfyc lowers (graphs.nodes.packs), the user's dumps (newest first), the
 shipped data file. A dump never replaces a class that comfyc lowers: what is compiled is our definition, not the
 server's.
+
+schemas.json holds one class per line (tools/make_schemas.py), so that a line is parsed when its class is asked for:
+loading is a split of the text, and a CLI that reads one workflow pays for its classes only.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from graphs.errors import Problem, WorkflowError
 from graphs.node import NodeDef
 from graphs.object_info import Json, node_def
 
+SERVER = "ComfyUI 0.33"  # the newest server that the shipped facts were read from; messages name it
+
 # Old class name -> today's. Only renames with the same inputs in the same order.
 # Source: workflow-format notes; the class was registered with a trailing space until 2023-08.
 RENAMES: Mapping[str, str] = {
@@ -23,29 +28,56 @@ RENAMES: Mapping[str, str] = {
 }
 
 
+class FactLines(Mapping[str, Json]):
+    """schemas.json: class name -> its facts, each line parsed on first use. Lines are `"Name": {...},`."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[str, str] = {}
+        for line in text.splitlines()[1:-1]:
+            name, _, facts = line.partition(": ")
+            self._lines[json.loads(name)] = facts
+        self._parsed: dict[str, Json] = {}
+
+    def __getitem__(self, class_type: str) -> Json:
+        if class_type not in self._parsed:
+            self._parsed[class_type] = json.loads(self._lines[class_type].rstrip(","))
+        return self._parsed[class_type]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __contains__(self, class_type: object) -> bool:
+        return class_type in self._lines
+
+
 class Schemas(Mapping[str, NodeDef]):
-    """class_type -> NodeDef, parsed on first use: a CLI that reads one workflow pays for its classes only."""
+    """class_type -> NodeDef, parsed on first use. facts: /object_info entries by class; earlier mappings win."""
 
     def __init__(self, facts: Mapping[str, Json], lowered: Mapping[str, NodeDef] | None = None) -> None:
-        self._facts = facts
+        self._facts: tuple[Mapping[str, Json], ...] = (facts,)
         self._lowered: Mapping[str, NodeDef] = lowered or {}
         self._parsed: dict[str, NodeDef] = {}
 
     def __getitem__(self, class_type: str) -> NodeDef:
         known = self._lowered.get(class_type) or self._parsed.get(class_type)
         if known is None:
-            known = self._parsed[class_type] = node_def(class_type, self._facts[class_type])
+            facts = next((f for f in self._facts if class_type in f), None)
+            if facts is None:
+                raise KeyError(class_type)
+            known = self._parsed[class_type] = node_def(class_type, facts[class_type])
         return known
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._lowered
-        yield from (c for c in self._facts if c not in self._lowered)
+        yield from dict.fromkeys(name for names in (self._lowered, *self._facts) for name in names)
 
     def __len__(self) -> int:
-        return len(self._facts.keys() | self._lowered.keys())
+        return sum(1 for _ in self)
 
     def __contains__(self, class_type: object) -> bool:
-        return class_type in self._lowered or class_type in self._facts
+        return class_type in self._lowered or any(class_type in facts for facts in self._facts)
 
     def lookup(self, class_type: str) -> NodeDef | None:
         """The schema of a class, also under a name that it had earlier; None when unknown."""
@@ -71,7 +103,9 @@ class Schemas(Mapping[str, NodeDef]):
                 problems.extend(error.problems)
         if problems:
             raise WorkflowError("the /object_info dump has entries that cannot be understood", tuple(problems))
-        return Schemas({**self._facts, **dump}, self._lowered)
+        layered = Schemas({}, self._lowered)
+        layered._facts = (dump, *self._facts)
+        return layered
 
 
 @cache
@@ -79,9 +113,10 @@ def builtin() -> Schemas:
     """The schemas that ship with comfyc and those of installed node packs, loaded once per process."""
     from graphs.nodes.packs import node_table  # late: not every command needs the lowered classes
 
-    facts: dict[str, Json] = {}
-    for name in ("schemas.json", "schemas_newer.json"):
-        file = resources.files("graphs.nodes") / name
-        if file.is_file():
-            facts.update(json.loads(file.read_text("utf-8")))
-    return Schemas(facts, node_table())
+    return Schemas(FactLines((resources.files("graphs") / "schemas.json").read_text("utf-8")), node_table())
+
+
+@cache
+def partner_classes() -> frozenset[str]:
+    """Names of built-in classes that call a partner's paid service (API nodes); comfyc knows them by name only."""
+    return frozenset((resources.files("graphs") / "partner_nodes.txt").read_text("utf-8").split())
