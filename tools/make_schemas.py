@@ -1,10 +1,10 @@
 """Write graphs/schemas.json from servers' /object_info answers: python tools/make_schemas.py DUMP [OLDER DUMP ...]
 
-The file holds facts: names, types, defaults, ranges, options, widget order, outputs. Prose (tooltips, descriptions) stays
-out, and lists of files on the dumping server's disk become the name of their model folder. One class per line, sorted, so
-that a new version shows as a readable diff and a reader may parse only the lines it needs. Of several dumps the first that
-knows a class wins: later ones are of older servers and add the classes that were removed since. What is newer than every
-dump stands in tools/schemas_by_hand.json in the shape of the result.
+The file holds facts: names, types, defaults, ranges, options, widget order, outputs. Prose (tooltips, descriptions)
+stays out, and lists of files on the dumping server's disk become the name of their model folder. One class per line,
+sorted, so that a new version shows as a readable diff and a reader may parse only the lines it needs. Of several dumps
+the first that knows a class wins: later ones are of older servers and add the classes that were removed since. What is
+newer than every dump stands in tools/schemas_by_hand.json in the shape of the result.
 """
 
 from __future__ import annotations
@@ -69,12 +69,10 @@ FIXED_CHOICES = {
     "Load3D.model_file": ["none"],
     "Load3DAdvanced.model_file": ["none"],
 }
-PROSE = frozenset(
-    {"tooltip", "display", "display_name", "advanced", "remote", "image_folder", "placeholder", "gradient_stops"}
-)
+PROSE = frozenset({"tooltip", "display", "display_name", "advanced", "image_folder", "placeholder", "gradient_stops"})
 WIDGETS = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"})
-# The order of a dynamic combo's members is the order of their values in a file. Dumps whose keys were sorted have lost it;
-# it is read off workflow files, which name the members. What no file shows is marked "unordered" and never guessed.
+# The order of a dynamic combo's members is the order of their values in a file. Sorted dumps have lost it; it is
+# read off workflow files, which name the members. What no file shows is marked "unordered" and never guessed.
 MEMBER_ORDERS: dict[str, list[list[str]]] = {
     "CreateCameraInfo.mode": [["yaw", "pitch", "distance"], ["position_x", "position_y", "position_z"]],
     "DA3Render.output": [["normalization", "apply_sky_clip"]],
@@ -136,7 +134,10 @@ def input_facts(class_type: str, name: str, spec: Json) -> Json:
         return spec
     kind = spec[0]
     given = spec[1] if len(spec) > 1 else {}
-    options = {k: v for k, v in given.items() if k not in PROSE and v is not None and (v is not False or k == "default")}
+    options = {k: v for k, v in given.items() if k not in PROSE and v is not None}
+    options = {k: v for k, v in options.items() if v is not False or k == "default"}
+    if "remote" in options:
+        options["remote"] = True  # that it is, not from where
     if isinstance(kind, list):
         kind, options["options"] = "COMBO", kind
     folder = FOLDERS.get(f"{class_type}.{name}") or FOLDERS.get(name)

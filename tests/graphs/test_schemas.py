@@ -99,7 +99,8 @@ def test_facts_hold_no_prose() -> None:
     for entry in shipped.values():
         for section in entry["input"].values():
             for spec in section.values():
-                kept = [{k: v for k, v in part.items() if k != "default"} for part in spec[1:] if isinstance(spec, list)]
+                options = spec[1:] if isinstance(spec, list) else []
+                kept = [{k: v for k, v in part.items() if k != "default"} for part in options]
                 assert all(len(text) <= 80 for text in texts(kept)), spec
 
 
