@@ -25,10 +25,12 @@ def fit(value: Json, input: Input) -> int:
     unknown file STRONG, not BAD.
     """
     kind = widget_type(input)
+    if value is None and kind in ("INT", "FLOAT", "STRING", "BOOLEAN"):
+        return POOR  # in a FLOAT it may be NaN
     if kind == "INT":
         return _number(value, input, whole=True)
     if kind == "FLOAT":
-        return WEAK if value is None else _number(value, input, whole=False)  # NaN is written as null
+        return _number(value, input, whole=False)
     if kind == "STRING":
         return STRONG if isinstance(value, str) else BAD if isinstance(value, bool | list | dict) else WEAK
     if kind == "BOOLEAN":
@@ -43,8 +45,6 @@ def fit(value: Json, input: Input) -> int:
 def _number(value: Json, input: Input, *, whole: bool) -> int:
     if isinstance(value, str):
         return WEAK if _reads_as_number(value) else BAD
-    if value is None:
-        return POOR
     if isinstance(value, bool) or not isinstance(value, int | float):
         return BAD
     if whole and isinstance(value, float) and not value.is_integer():

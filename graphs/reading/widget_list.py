@@ -7,7 +7,7 @@ player of a recorder, thumbnails of 3D files. Those are stored, sent, or both, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphs.node import COMBO, WIDGET_TYPES, Input, NodeDef
@@ -89,6 +89,8 @@ def widgets_of(schema: NodeDef, *, forced: bool = False, rows: Mapping[str, int]
         if widget_type(input) == DYNAMIC_GROUP and not input.hidden:
             fewest = input.min if isinstance(input.min, int) else 0
             found += row_widgets(input, (rows or {}).get(input.name, fewest))
+        elif widget_type(input) == AUTOGROW and not input.hidden:
+            found += grown_widgets(input, (rows or {}).get(input.name, 0))
         elif is_browser_widget(input):
             found += with_companions(input)
         elif forced and input.force_input and not input.hidden:
@@ -131,10 +133,34 @@ def row_widgets(input: Input, rows: int) -> list[Widget]:
     return [w for i in inputs if is_browser_widget(i) for w in with_companions(i)]
 
 
+def grown_widgets(input: Input, count: int) -> list[Widget]:
+    """The widgets "grown.name0", "grown.name1" ... of an input that grows, where its members are widgets.
+
+    count: of the members that the file names; there are at least the fewest that the class wants, and one to grow by.
+    """
+    template = input.extra.get("template")
+    if not isinstance(template, Mapping):
+        return []
+    members = [w for i in _member_inputs("", template.get("input")) for w in with_companions(i) if is_browser_widget(i)]
+    fewest = template.get("min")
+    count = max(count, fewest + 1 if isinstance(fewest, int) else 1)
+    names = template.get("names")
+    listed = (
+        [str(n) for n in names]
+        if isinstance(names, list)
+        else [f"{template.get('prefix', '')}{k}" for k in range(min(count, MAX_ROWS))]
+    )
+    return [
+        replace(w, input=replace(w.input, name=f"{input.name}.{name}"))
+        for name in listed[:MAX_ROWS]
+        for w in members[:1]
+    ]
+
+
 def _member_inputs(prefix: str, sections: Json) -> tuple[Input, ...]:
     sections = sections if isinstance(sections, Mapping) else {}
     return tuple(
-        input_def("", f"{prefix}.{name}", spec, required=section == "required")
+        input_def("", f"{prefix}.{name}" if prefix else name, spec, required=section == "required")
         for section in ("required", "optional")
         if isinstance(sections.get(section), Mapping)
         for name, spec in sections[section].items()

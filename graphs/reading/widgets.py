@@ -26,6 +26,7 @@ from graphs.reading.ui_graph import UiNode
 from graphs.reading.widget_default import UNKNOWN, default_of, settled
 from graphs.reading.widget_fit import BAD, POOR, STRONG, WEAK, fit
 from graphs.reading.widget_list import (
+    AUTOGROW,
     CUSTOM_COMBO,
     DYNAMIC_COMBO,
     DYNAMIC_GROUP,
@@ -104,14 +105,15 @@ def _by_schema(node: UiNode, schema: NodeDef, values: list[Json], findings: Find
 
 
 def _rows(node: UiNode, schema: NodeDef) -> dict[str, int]:
-    """Rows of the class's dynamic groups, counted in the names that the file gives ("loras.1.strength")."""
+    """Rows of the class's groups and growing inputs, by the names that the file gives ("loras.1.strength")."""
     counted: dict[str, int] = {}
-    for group in (i.name for i in schema.inputs if widget_type(i) == DYNAMIC_GROUP):
+    for group in (i.name for i in schema.inputs if widget_type(i) in (DYNAMIC_GROUP, AUTOGROW)):
         names = [*(slot.widget or slot.name for slot in node.inputs), *(node.named or ())]
         if isinstance(node.values, Mapping):
             names += node.values
         rows = [name.split(".")[1] for name in names if name.startswith(f"{group}.")]
-        numbers = [int(row) + 1 for row in rows if row.isascii() and row.isdigit() and len(row) < 5]
+        digits = [row[len(row.rstrip("0123456789")) :] for row in rows]
+        numbers = [int(row) + 1 for row in digits if row and len(row) < 5]
         if numbers:
             counted[group] = max(numbers)
     return counted
@@ -207,7 +209,7 @@ def _say(chosen: Walk, filled: list[str], open_: list[str], node: UiNode, findin
         )
     if chosen.poor:
         names = ", ".join(chosen.poor)[:100]
-        findings.warn("value_coerced", f"{names}: no whole number; a server cuts a fraction off", **where)
+        findings.warn("value_coerced", f"{names}: nothing, or a fraction that a server cuts off", **where)
 
 
 def by_listed_inputs(node: UiNode, values: Sequence[Json]) -> dict[str, Json] | None:

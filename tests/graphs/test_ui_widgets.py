@@ -8,8 +8,6 @@ import pytest
 
 from graphs.errors import WorkflowError
 from graphs.node import Input, NodeDef
-from graphs.reading.widget_list import Widget
-from graphs.reading.widget_walk import walk
 from graphs.schemas import Schemas, builtin
 from graphs.workflow import parse_ui
 from tests.graphs.ui_files import SAMPLER_VALUES, convert, inputs_of, node, ui
@@ -308,6 +306,9 @@ def test_lists_as_values_are_wrapped() -> None:
     assert one("X", named) == {"sigmas": {"__value__": [1.0, 0.5]}}
 
 
-def test_null_numbers_are_values_of_floats() -> None:
-    assert walk([Widget(Input("f", "FLOAT"))], [None]).poor == []
-    assert walk([Widget(Input("n", "INT"))], [None]).poor == ["n"]  # sent only where the rest of the list fits
+def test_nothing_is_sent_only_where_the_rest_of_the_list_fits() -> None:
+    graph = parse_ui(ui([node(1, "EmptyLatentImage", [], [], [512, None, 1])], []))
+    assert inputs_of(graph)["1"] == {"width": 512, "height": None, "batch_size": 1}
+    assert [w.type for w in graph.warnings] == ["value_coerced"]
+    with pytest.raises(WorkflowError):
+        one("KSampler", [None, "fixed", 20, 8.0, "of another version", "normal", 1.0])
