@@ -19,7 +19,7 @@ from graphs.reading.ui_graph import INPUT_NODE, MUTED, End, Flat, UiInput, UiNod
 
 Json = Any
 
-MAX_STEPS = 2_000_000  # of all chains of one file together
+MAX_STEPS = 500_000  # of all chains of one file together
 
 
 @dataclass(frozen=True, slots=True)
