@@ -30,7 +30,8 @@ class Walk:
     """One way to read the list. values: by widget, of those that are sent; the rest: how well the list is explained.
 
     weak, poor, bad: widgets whose value fits only loosely, hardly, not at all. missing: widgets for which there is no
-    value. left: values that no widget takes. choices: places where a control value could be consumed.
+    value. left: values that no widget takes; exact: there are none, not even empty ones. choices: places where a
+    control value could be consumed.
     """
 
     values: dict[str, Json] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Walk:
     missing: list[str] = field(default_factory=list)
     left: list[Json] = field(default_factory=list)
     choices: int = 0
+    exact: bool = True
 
     @property
     def whole(self) -> bool:
@@ -82,6 +84,7 @@ def walk(
         while widget.input.upload and at < len(values) and values[at] in _BUTTONS:
             at += 1
         at = _after_control(widget, rest, values, at, result, skip)
+    result.exact = at >= len(values)
     result.left = [v for v in values[at:] if not (isinstance(v, str | None) and v in _TRIVIAL)]
     return result
 

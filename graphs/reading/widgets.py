@@ -36,7 +36,7 @@ from graphs.reading.widget_list import (
     widgets_of,
 )
 from graphs.reading.widget_walk import CONTROL_WORDS, Walk, align, walk
-from graphs.schemas import SERVER
+from graphs.schemas import SERVER, partner_classes
 
 Json = Any
 
@@ -86,6 +86,11 @@ def _by_schema(node: UiNode, schema: NodeDef, values: list[Json], findings: Find
         return _finished(_by_names(node.named, widgets), node, findings)
     first = walk(widgets, values, linked)
     if first.whole and first.doubts == (0, 0, 0):
+        if node.named and not first.exact:
+            named = _by_names(node.named, widgets)
+            # An empty value at the end may be a button's, or the last of values that are all one off: the names tell.
+            if not named.bad and any(first.values.get(k, v) != v for k, v in named.values.items()):
+                return _finished(named, node, findings)
         return _finished(first, node, findings)
     found = [w for w in (first, *_other_walks(node, schema, widgets, values, linked, first)) if not w.bad]
     found = [w for w in found if not w.poor or (w.whole and not w.weak)]
@@ -233,9 +238,11 @@ def _without_schema(node: UiNode, values: list[Json], findings: Findings) -> dic
     if named is None and all(v is None for v in values):
         named = {}
     if named is None:
+        partner = node.type in partner_classes()
+        what = "calls a partner service and is known by name only" if partner else "is unknown"
         findings.problem(
             "missing_node_type",
-            f"the class is unknown, so its {len(values)} widget values cannot be named",
+            f"the class {what}, so its {len(values)} widget values cannot be named",
             node_id=node.id,
             class_type=node.type,
             got=", ".join(brief(v, 24) for v in values[:20])[:200],
