@@ -102,27 +102,31 @@ def fed_inputs(definition: Definition) -> Iterator[tuple[UiNode, UiInput, UiLink
         yield node, slot, link
 
 
-def widget_slots(definition: Definition, document: Document) -> frozenset[int]:
-    """The input slots of a definition that feed a widget, directly or in instances inside it."""
-    seen: set[tuple[str, int]] = set()
-    return frozenset(
-        slot for slot in range(len(definition.inputs)) if _feeds_widget(document, definition.id, slot, seen=set(seen))
-    )
+def widget_slots(document: Document) -> dict[str, frozenset[int]]:
+    """By definition, its input slots that feed a widget, directly or in instances inside it.
 
-
-def _feeds_widget(document: Document, definition_id: str, slot: int, seen: set[tuple[str, int]]) -> bool:
-    pending = [(definition_id, slot)]
+    From the widgets outwards, so that each link of the document is looked at once.
+    """
+    feeders: dict[tuple[str, str], list[tuple[str, int]]] = {}  # (definition, input name) -> slots that feed it
+    found: set[tuple[str, int]] = set()
+    pending: list[tuple[str, int]] = []
+    for definition in document.definitions.values():
+        for node, slot, link in fed_inputs(definition):
+            place = (definition.id, link.slot)
+            if node.type in document.definitions:
+                feeders.setdefault((node.type, slot.name), []).append(place)
+            elif slot.widget is not None and place not in found:
+                found.add(place)
+                pending.append(place)
     while pending:
-        place = pending.pop()
-        if place in seen:
-            continue  # also what stops definitions that contain themselves
-        seen.add(place)
-        for node, inner, link in fed_inputs(document.definitions[place[0]]):
-            if link.slot != place[1]:
-                continue
-            nested = document.definitions.get(node.type)
-            if nested is None and inner.widget is not None:
-                return True
-            if nested is not None:
-                pending += [(nested.id, k) for k, (name, _) in enumerate(nested.inputs) if name == inner.name]
-    return False
+        id, index = pending.pop()
+        inputs = document.definitions[id].inputs
+        name = inputs[index][0] if index < len(inputs) else ""
+        for place in feeders.get((id, name), ()):
+            if place not in found:
+                found.add(place)
+                pending.append(place)
+    return {
+        id: frozenset(s for s in range(len(definition.inputs)) if (id, s) in found)
+        for id, definition in document.definitions.items()
+    }

@@ -8,7 +8,7 @@ everything that the input feeds, or as overrides of the inner nodes whose widget
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,8 @@ MAX_UNFOLDED = 50_000  # nodes that subgraphs add; a file of a few kilobytes can
 def flatten(document: Document, findings: Findings) -> Flat:
     """The document's graph with every active subgraph instance replaced by its inside."""
     flat = Flat()
-    slots = {id: widget_slots(definition, document) for id, definition in document.definitions.items()}
+    slots = widget_slots(document)
+    places = {id: _places(definition) for id, definition in document.definitions.items()}
     limit = MAX_UNFOLDED + len(document.graph.nodes)
     unfolded = 0
     # (graph, prefix of its ids, the instance that it is the inside of, definitions around it)
@@ -52,7 +53,7 @@ def flatten(document: Document, findings: Findings) -> Flat:
         if instance is not None:
             definition = document.definitions[instance.type]
             inside = promoted(definition, instance, slots[definition.id], findings)
-            _open_input_end(flat, document, definition, instance, inside)
+            _open_input_end(flat, document, definition, instance, inside, places)
         for link_id, link in graph.links.items():
             flat.graph.links[prefix + link_id] = UiLink(
                 prefix + link.origin, link.slot, prefix + link.target, link.target_slot, link.type
@@ -86,28 +87,34 @@ def _prefixed(node: UiNode, prefix: str) -> UiNode:
     return replace(node, id=prefix + node.id, inputs=inputs, overrides=dict(node.overrides))
 
 
-def _open_input_end(flat: Flat, document: Document, definition: Definition, instance: UiNode, inside: Promoted) -> None:
+def _places(definition: Definition) -> dict[str, int]:
+    """Input name -> slot, the first of equal names."""
+    return {name: slot for slot, (name, _) in reversed(list(enumerate(definition.inputs)))}
+
+
+def _open_input_end(
+    flat: Flat,
+    document: Document,
+    definition: Definition,
+    instance: UiNode,
+    inside: Promoted,
+    places: Mapping[str, Mapping[str, int]],
+) -> None:
     """Links that start at the definition's input end continue at the link of the instance's input of that name."""
     start = f"{instance.id}:{INPUT_NODE}"
     for slot, bound in enumerate(bind_by_name([name for name, _ in definition.inputs], instance.inputs)):
         flat.through[(start, slot)] = bound.link if bound else None
         if slot in inside.given:
             flat.given[(start, slot)] = inside.given[slot]
-    for slot, fed in _fed(document, definition, f"{instance.id}:"):
-        flat.fed.setdefault((start, slot), []).append(fed)
-
-
-def _fed(document: Document, definition: Definition, prefix: str) -> Iterator[tuple[int, Fed]]:
-    """(input slot, widget that it feeds), in the order of the slot's links."""
     for node, slot_of_node, link in fed_inputs(definition):
-        nested = document.definitions.get(node.type)
-        if nested is not None and node.active:
-            names = [name for name, _ in nested.inputs]
-            if slot_of_node.name in names:
-                end = (f"{prefix}{node.id}:{INPUT_NODE}", names.index(slot_of_node.name))
-                yield link.slot, Fed(prefix + node.id, slot_of_node.name, end)
+        inner = f"{instance.id}:{node.id}"
+        if node.type in document.definitions and node.active:
+            place = places[node.type].get(slot_of_node.name)
+            if place is not None:
+                end = (f"{inner}:{INPUT_NODE}", place)
+                flat.fed.setdefault((start, link.slot), []).append(Fed(inner, slot_of_node.name, end))
         elif slot_of_node.widget is not None:
-            yield link.slot, Fed(prefix + node.id, slot_of_node.widget)
+            flat.fed.setdefault((start, link.slot), []).append(Fed(inner, slot_of_node.widget))
 
 
 def _open_output_end(flat: Flat, definition: Definition, instance: UiNode) -> None:

@@ -41,6 +41,8 @@ class Aliases:
     def __init__(self, document: Document, schemas: Schemas) -> None:
         self._document, self._schemas = document, schemas
         self._tables: tuple[dict[str, UiNode], dict[str, UiNode]] | None = None
+        self._slots: dict[str, frozenset[int]] | None = None
+        self._values: dict[int, Mapping[str, Json]] = {}  # by id() of the node, which the document keeps
 
     def value(self, alias: str, widget: str) -> Json:
         """The stored value of a widget, None without."""
@@ -49,12 +51,19 @@ class Aliases:
         node = next((table[alias] for table in self._tables if alias in table), None)
         if node is None or node.type in VIRTUAL:
             return None
+        if id(node) not in self._values:
+            self._values[id(node)] = self._values_of(node)
+        return self._values[id(node)].get(widget)
+
+    def _values_of(self, node: UiNode) -> Mapping[str, Json]:
         definition = self._document.definitions.get(node.type)
         if definition is None:
-            return (widget_values(node, self._schemas.lookup(node.type), Findings()) or {}).get(widget)
-        given = promoted(definition, node, widget_slots(definition, self._document), Findings()).given
-        names = {name: slot for slot, (name, _) in reversed(list(enumerate(definition.inputs)))}
-        return given.get(names.get(widget, -1))
+            return widget_values(node, self._schemas.lookup(node.type), Findings()) or {}
+        if self._slots is None:
+            self._slots = widget_slots(self._document)
+        given = promoted(definition, node, self._slots.get(definition.id, frozenset()), Findings()).given
+        names = [name for name, _ in definition.inputs]
+        return {names[slot]: value for slot, value in sorted(given.items(), reverse=True) if slot < len(names)}
 
     def _index(self) -> tuple[dict[str, UiNode], dict[str, UiNode]]:
         by_name: dict[str, UiNode] = {}

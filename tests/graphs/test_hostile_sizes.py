@@ -54,6 +54,20 @@ def ring(count: int, step: int) -> Json:
     return ui(nodes, [[i, i ^ 1 if step == 2 else (i - 1) % count, 0, i, 0, "IMAGE"] for i in range(count)])
 
 
+def wide(count: int) -> Json:
+    """A subgraph with so many inputs, each for a widget of a node of its own, and an instance with a value for each."""
+    inner = [node(i, "EmptyImage", [("width:INT", i, "width")]) for i in range(count)]
+    links = [
+        {"id": i, "origin_id": -10, "origin_slot": i, "target_id": i, "target_slot": 0, "type": "INT"}
+        for i in range(count)
+    ]
+    inputs = [{"name": f"i{i}", "type": "INT"} for i in range(count)]
+    definition = {"id": "u", "name": "wide", "inputs": inputs, "nodes": inner, "links": links}
+    saves = [node(3 * count + i, "SaveImage", [], [], [f"%wide.i{i}%"]) for i in range(count)]
+    instance = node(2 * count, "u", [], [], list(range(count)), title="wide")
+    return ui([instance, *saves], [], definitions={"subgraphs": [definition]})
+
+
 PROMPTS = [node(i, "SaveImage", [], [], [f"%N{i}.x%" * 3]) for i in range(COUNT)]
 BOMB = [node(2, "SaveImage", [], [], ["%CLIPTextEncode.text%" * 5000])]
 
@@ -66,6 +80,7 @@ BOMB = [node(2, "SaveImage", [], [], ["%CLIPTextEncode.text%" * 5000])]
         (doubling(16, "n"), "unfold to more"),
         (doubling(30, "n"), "unfold to more"),
         (doubling(16, "n" * 500), "ids grow"),
+        (wide(COUNT), None),
         (broadcasts(), "broadcast"),
         (ring(COUNT, 1), "feed each other"),
         (ring(COUNT, 2), "feed each other"),
@@ -81,6 +96,7 @@ BOMB = [node(2, "SaveImage", [], [], ["%CLIPTextEncode.text%" * 5000])]
         "double",
         "deep",
         "ids",
+        "wide",
         "broadcasts",
         "ring",
         "rings",
@@ -109,6 +125,12 @@ def test_texts_take_linear_time(text: str) -> None:
     began = time.process_time()
     resolve(text, random.Random(1))
     assert time.process_time() - began < SECONDS
+
+
+def test_the_values_of_a_wide_subgraph_reach_their_widgets() -> None:
+    graph = read_workflow(json.dumps(wide(3)).encode())
+    assert [node.inputs["width"] for node in graph if node.class_type == "EmptyImage"] == [0, 1, 2]
+    assert [node.inputs["filename_prefix"] for node in graph if node.class_type == "SaveImage"] == ["0", "1", "2"]
 
 
 def test_comments() -> None:
