@@ -70,7 +70,7 @@ def _input(class_type: str, name: str, spec: Json, section: str) -> Input:
     extra = {k: v for k, v in options.items() if k not in _FIELDS}
     if isinstance(control, str):
         extra["control_after_generate"] = control
-    if choices is not None and not combo:
+    if isinstance(choices, list) and not combo:
         extra["options"] = choices
     return Input(
         name=name,
