@@ -2,17 +2,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity-models parity gpu-build-check bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow parity-models parity parity-sdxl-models parity-sdxl parity-sd2-models parity-sd2 gpu-build-check bench wheel clean
 
 VENV ?= .venv
 export VENV
 PY := $(VENV)/bin/python
-# where `make parity` keeps the 2 GB checkpoint it generates: outside the repository
+# where `make parity` keeps the checkpoints that it generates (8 GB, SDXL 15 GB): outside the repository
 PARITY_MODELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/comfyc/parity-models
 PARITY_BACKENDS ?= eager onnxruntime
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-24s %s\n", $$1, $$2}'
 
 setup: ## make .venv and install everything
 	@.ci/set-up
@@ -37,16 +37,33 @@ unit: setup
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest -m "slow and not parity and not gpu"
 
-parity-models: setup ## generate the full-size models that parity and bench use (3.1 GB, once)
-	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)"
+parity-models: setup ## generate the full-size models that parity and bench use (8 GB, once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sd15
 
-parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoint
+# runs the cases of a group (the first argument) on every backend, with more options (the second one)
+define compare
 	@status=0; for backend in $(PARITY_BACKENDS); do \
-	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend || status=1; done; \
+	    $(PY) -m tests.parity.run --models "$(PARITY_MODELS)" --backend $$backend --group $(1) $(2) || status=1; done; \
 	$(PY) -m benchmarks.readme_tables; exit $$status
+endef
 
-gpu-build-check: setup ## build every network at full width with TensorRT-RTX; needs no GPU (2 minutes, 4 GB of disk)
-	@$(PY) -m benchmarks.bench_engine_build $(if $(CHECKPOINT),--checkpoint "$(CHECKPOINT)")
+parity: parity-models ## compare with recorded pictures of ComfyUI on the full-size checkpoints
+	$(call compare,sd15)
+
+parity-sdxl-models: setup ## generate the full-size SDXL base, refiner and text encoders (15 GB, once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sdxl
+
+parity-sdxl: parity-sdxl-models ## the same on SDXL and its refiner: a process for each case, none above 20 GiB of memory
+	$(call compare,sdxl,--isolated)
+
+parity-sd2-models: setup ## generate the full-size Stable Diffusion 2 checkpoints (5.2 GB, once)
+	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sd2
+
+parity-sd2: parity-sd2-models ## the same on Stable Diffusion 2
+	$(call compare,sd2)
+
+gpu-build-check: setup ## build every network of SD1.5 and SDXL at full width with TensorRT-RTX; needs no GPU (20 GB of disk)
+	@$(PY) -m benchmarks.bench_engine_build
 
 bench: parity-models ## every benchmark, results into benchmarks/results
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; PARITY_MODELS="$(PARITY_MODELS)" $(PY) -m "benchmarks.$$(basename $$file .py)"; done

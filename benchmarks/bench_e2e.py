@@ -8,9 +8,10 @@ that whatever else the machine does meets them alike. The first round is cold (i
 the rounds after it. Then a process each opens the compiled plan with the weights in memory, and with the weights
 dropped from memory, for the time up to the first step.
 
-Printed: seconds to compile, ms a step and for the VAE's decode and how they compare with eager, start-up by phase, peak
-memory, and how far picture and latent are from eager's. Below stand ComfyUI's recorded figures: another day, another
-machine of two cores, so for orientation only. Writes benchmarks/results/e2e.json. About eight minutes on two cores.
+Printed: seconds to compile, ms a step (and CPU ms of all threads, which other programs change less) and for the VAE's
+decode and how they compare with eager, start-up by phase, peak memory, and how far picture and latent are from eager's.
+Below stand ComfyUI's recorded figures: another day, another machine of two cores, so for orientation only.
+Writes benchmarks/results/e2e.json. About eight minutes on two cores.
 """
 
 from __future__ import annotations
@@ -118,6 +119,8 @@ def measure(size: int, plans: dict[str, Path], folder: Path, steps: int, rounds:
             "backend": name,
             "step_ms": 1000 * median(s for run in warm for s in run["step_s"]),
             "step_ms_least": 1000 * min(s for run in warm for s in run["step_s"]),
+            "step_cpu_ms": 1000 * median(s for run in warm for s in run["step_cpu_s"]),
+            "step_cpu_ms_least": 1000 * min(s for run in warm for s in run["step_cpu_s"]),
             "decode_ms": 1000 * median(run["decode_s"] for run in warm),
             "decode_ms_least": 1000 * min(run["decode_s"] for run in warm),
             "warm_run_s": median(run["run_s"] for run in warm),
@@ -174,18 +177,23 @@ def load_average() -> float:
 
 def report(result: Row) -> str:
     """The tables, for people."""
-    lines = ["size  backend      ms/step  of eager  decode ms  of eager  peak GiB  picture and latent, next to eager"]
+    lines = [
+        "size  backend      ms/step  of eager  CPU ms/step (least)  decode ms  of eager  peak GiB  picture and latent,"
+        " next to eager"
+    ]
     for row in result["rows"]:
         eager = next((r for r in result["rows"] if r["size"] == row["size"] and r["backend"] == "eager"), row)
         far = row["distance"]
+        least = f"({row['step_cpu_ms_least']:.0f})"
         psnr = "equal" if far["psnr_db"] is None else f"{far['psnr_db']:.0f} dB"
         lines.append(
             f"{row['size']:<5} {row['backend']:<11} {row['step_ms']:>8.0f} {row['step_ms'] / eager['step_ms']:>9.2f}"
+            f" {row['step_cpu_ms']:>11.0f} {least:>8}"
             f" {row['decode_ms']:>10.0f} {row['decode_ms'] / eager['decode_ms']:>9.2f} {row['peak_rss_gib']:>9.1f}"
             f"  {far['pixel_of_255']}/255, {psnr}, {far['latent_of_std']:.1e} of std"
         )
     for size, (step, decode) in COMFYUI.items():
-        figures = f"{1000 * step:>8.0f} {'':>9} {1000 * decode:>10.0f}"
+        figures = f"{1000 * step:>8.0f} {'':>30} {1000 * decode:>10.0f}"
         lines.append(f"{size:<5} {'ComfyUI':<11} {figures}   recorded on another day, on another machine of two cores")
     lines.append("\nbackend      weights   import s  open s  load s  to first step s  first step done s")
     for row in result["start_up"]:

@@ -25,11 +25,14 @@ SAMPLER = "3"  # the KSampler of graphs/examples/default.json
 
 
 def run(session: Session, order: Row) -> Row:
-    """Seconds of one run. step_s: of every sampling step but the first, which loads the network and its pages."""
+    """Seconds of one run. step_s: of every sampling step but the first, which loads the network and its pages;
+    step_cpu_s: what all threads together computed in each, which another program on the machine changes less."""
     marks: list[float] = []
+    spent: list[float] = []
 
     def mark(what: str, done: int, total: int) -> bool:
         marks.append(time.time())
+        spent.append(time.process_time())
         return True
 
     begin = time.time()
@@ -45,6 +48,7 @@ def run(session: Session, order: Row) -> Row:
         "begin": begin,
         "first_step_done": marks[0],
         "step_s": [b - a for a, b in itertools.pairwise(marks)],
+        "step_cpu_s": [b - a for a, b in itertools.pairwise(spent)],
         "decode_s": next(ms for step, ms in result.step_ms.items() if "decode" in step) / 1000,
         "peak_rss_gib": (result.peak_rss_bytes or 0) / 2**30,
         "picture": files["images"],

@@ -78,19 +78,24 @@ def graphs() -> str:
 
 
 def parity() -> str:
-    """A line a backend."""
+    """A line for each group of model files and backend."""
     lines = []
-    for path in sorted(RESULTS.glob("parity-*.json")):
+    for path in sorted(RESULTS.glob("parity-*.json"), key=lambda path: ("sdxl" in path.name, path.name)):
         found = json.loads(path.read_text("utf-8"))
-        worst = max(found["cases"], key=lambda case: _number(case["distance"]["latent"]))
+        ran = [case for case in found["cases"] if case["status"] != "not yet"]
+        if not ran:
+            continue
+        worst = max(ran, key=lambda case: _number(case["distance"]["latent"]))
+        peak = found["peak_rss_bytes"]
         lines.append(
-            f"{found['backend']:<12} {found['ok']} of {len(found['cases'])} cases within bounds;"
-            f" worst latent {_number(worst['distance']['latent']):.1e} of std ({worst['case']})"
+            f"{found['group']:<5} {found['backend']:<12} {found['ok']} of {len(ran)} within bounds"
+            f" ({found['not_yet']} not yet); worst latent {_number(worst['distance']['latent']):.1e} of std"
+            f" ({worst['case']}){'' if peak is None else f'; at most {peak / 2**30:.1f} GiB of memory'}"
         )
-        for case in found["cases"]:
-            if case.get("flips"):
+        for case in ran:
+            if case["flips"]:
                 lines.append(
-                    f"{'':<12} {case['case']}: with {len(case['flips'])} of {case['eight_bit']} 8-bit values on the"
+                    f"{'':<18} {case['case']}: with {len(case['flips'])} of {case['eight_bit']} 8-bit values on the"
                     f" other side of its step ({case['latent_as_run']:.1e} without)"
                 )
     return "\n".join(["```", *lines, "```"])

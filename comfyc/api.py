@@ -41,12 +41,13 @@ class Workflow:
         file, schemas = Path(path), schemas_of(Path(object_info) if object_info else None)
         return cls(read_graph(file, schemas), schemas, file)
 
-    def check(self, *, models: Sequence[PathText] = ()) -> tuple[Problem, ...]:
-        """Every problem, warnings included; none means that it can be compiled."""
+    def check(self, *, models: Sequence[PathText] = (), strict: bool = False) -> tuple[Problem, ...]:
+        """Every problem, warnings included; without one of severity "error" it can be compiled."""
         from comfyc.sources import folders_of, listing
-        from compiler.check import check
+        from compiler.checking.check import check
 
-        return check(self.graph, self.schemas, listing(folders_of([Path(m) for m in models])))
+        files = listing(folders_of([Path(m) for m in models]))
+        return check(self.graph, self.schemas, files, strict=strict).problems
 
     def to_api(self) -> Mapping[str, Any]:
         """The API ("prompt") JSON."""
@@ -67,12 +68,16 @@ def compile(
     freeze: Sequence[str] = (),
     targets: Sequence[str] = (),
     compat: str | None = None,
+    strict: bool = False,
+    level: int = 1,
+    dump_passes: PathText | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Compiles a workflow into a plan folder and returns it.
 
     batch: (least, most). size: as --size has it ("512..1024", "512x768"). models: as --models has it; none: the
-    default folders. Raises a ComfycError (see graphs.errors).
+    default folders. strict: no output is left out. level: 0 leaves out every pass that is not needed to run.
+    dump_passes: a folder for a text of what each pass made. Raises a ComfycError (see graphs.errors).
     """
     from comfyc.building import compile_into, options_of, writable_plan_dir
     from comfyc.sources import folders_of
@@ -87,17 +92,21 @@ def compile(
         targets=targets,
         freeze=freeze,
         compat=compat,
+        strict=strict,
+        level=level,
     )
     plan_dir = writable_plan_dir(Path(output))
-    compile_into(
-        source.graph, plan_dir, chosen, folders_of([Path(m) for m in models]), Store(), source.schemas, progress
-    )
+    folders, dump = folders_of([Path(m) for m in models]), Path(dump_passes) if dump_passes is not None else None
+    compile_into(source.graph, plan_dir, chosen, folders, Store(), source.schemas, progress, dump)
     return plan_dir
 
 
-def load(plan: PathText) -> Session:
-    """Opens a plan folder. Close the session, or use it in a `with`. Raises PlanError, DeviceError."""
-    from comfyc.sources import plan_folder
+def load(plan: PathText, *, models: Sequence[PathText] = ()) -> Session:
+    """Opens a plan folder. Close the session, or use it in a `with`. Raises PlanError, DeviceError.
+
+    models: as --models has it, where the textual inversions that prompts name are looked for.
+    """
+    from comfyc.sources import folders_of, plan_folder
     from graphs.errors import UsageError
     from runtime.session import Session
     from runtime.store import Store
@@ -105,7 +114,9 @@ def load(plan: PathText) -> Session:
     folder = plan_folder(Path(plan))
     if folder is None:
         raise UsageError("there is no such plan", where=str(plan), hint="make one with comfyc.compile(...)")
-    return Session.open(folder, store=Store())
+    session = Session.open(folder, store=Store())
+    session.embeddings = folders_of([Path(m) for m in models]).embeddings
+    return session
 
 
 def _size(text: str) -> Size:

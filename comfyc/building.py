@@ -31,20 +31,23 @@ def options_of(
     targets: Sequence[str] | None = None,
     freeze: Sequence[str] = (),
     compat: str | None = None,
+    strict: bool = False,
+    level: int = 1,
 ) -> CompileOptions:
     """A CompileOptions of what a command line says. Raises UsageError for what cannot go together."""
     from dataclasses import replace
 
-    from compiler.options import COMPATS, CompileOptions
-    from graphs.plan import Profile
+    from compiler.options import CompileOptions
+    from graphs.plan import COMPATS, Profile
 
     if targets and backend not in ("auto", "tensorrt"):
         raise UsageError("--target is for GPU engines", expected="--backend tensorrt", got=f"--backend {backend}")
+    fixed: list[str] = []
     profile = Profile()
     if batch is not None:
-        profile = replace(profile, batch=batch)
+        profile, fixed = replace(profile, batch=batch), [*fixed, "batch"]
     if size is not None:
-        profile = replace(profile, width=size.width, height=size.height)
+        profile, fixed = replace(profile, width=size.width, height=size.height), [*fixed, "width", "height"]
     return CompileOptions(
         backend=backend,
         precision=precision,
@@ -52,6 +55,9 @@ def options_of(
         targets=tuple(targets or ()),
         freeze=tuple(freeze),
         compat=compat or COMPATS[0],
+        strict=strict,
+        fixed_sides=tuple(fixed),
+        level=level,
     )
 
 
@@ -63,20 +69,36 @@ def compile_into(
     store: Store,
     schemas: Schemas,
     progress: Progress | None = None,
+    dump: Path | None = None,
 ) -> CompileResult:
     """Compiles and writes the plan folder, which appears whole or not at all. Raises what the compiler raises.
 
+    dump: a folder for a text of the graph, then of the program, after each pass.
     What the check was lenient about goes to the log, besides what reading the workflow has said already.
     """
     from compiler.compile import compile_workflow, write
 
-    result = compile_workflow(graph, options, folders=folders, store=store, schemas=schemas, progress=progress)
+    if dump is not None:
+        _empty(dump)
+    result = compile_workflow(
+        graph, options, folders=folders, store=store, schemas=schemas, progress=progress, dump=dump
+    )
     for problem in result.warnings:
         if problem not in graph.warnings:
             log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
     log.info("%s", result.why_backend)
     write(result, plan_dir)
     return result
+
+
+def _empty(folder: Path) -> None:
+    """Removes the dumps of an earlier compile. Raises UsageError for a folder that cannot be used."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (*folder.glob("graph_*.txt"), *folder.glob("program_*.txt")):
+            file.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(folder), hint="choose another") from error
 
 
 def writable_plan_dir(path: Path) -> Path:

@@ -12,7 +12,7 @@ from comfyc.wording import bytes_text, seconds_text
 
 if TYPE_CHECKING:
     from comfyc.running import Opened
-    from compiler.link import Counts
+    from compiler.linking.link import Counts
     from runtime.backends.backend import Progress
 
 CFG, NEGATIVE, SIDE = 4.0, "", 256  # what the demo model draws best with
@@ -74,7 +74,7 @@ class Demonstration:
 
     def _install(self) -> Path:
         from comfyc.demo_model import install
-        from runtime.store import default_root
+        from runtime.store_settings import default_root
 
         began = time.perf_counter()
         models = install(default_root() / "demo-models")

@@ -77,7 +77,8 @@ def torch_findings() -> Iterator[Finding]:
 
 def onnxruntime_findings() -> Iterator[Finding]:
     try:
-        import onnxruntime
+        import runtime  # noqa: F401  sets what onnxruntime reads when it is imported
+        import onnxruntime  # isort: skip
     except (ImportError, OSError) as error:
         yield Finding("onnxruntime", "onnxruntime", FAIL, f"cannot be imported: {error}", "pip install onnxruntime")
         return

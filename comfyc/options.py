@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from comfyc.parameter_types import BatchType, ParameterNameType, SettingType, SizeType, TargetsType
-from compiler.options import BACKENDS, COMPATS, PRECISIONS
+from graphs.plan import COMPATS, PRECISIONS
+from runtime.backends import BACKENDS
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[F], F]
@@ -76,20 +77,28 @@ def object_info_option(command: F) -> F:
     )(command)
 
 
+def strict_option(command: F) -> F:
+    return click.option(
+        "--strict",
+        is_flag=True,
+        help="Check to the letter, as a server does, and make no output where one of them cannot run.",
+    )(command)
+
+
 def compile_options(command: F) -> F:
     """The options that decide what is compiled; `options_of` makes a CompileOptions of them."""
     for option in reversed(
         (
             click.option(
                 "--backend",
-                type=click.Choice(BACKENDS),
+                type=click.Choice(("auto", *BACKENDS)),
                 default="auto",
                 show_default=True,
                 help="What runs the networks.",
             ),
             click.option(
                 "--precision",
-                type=click.Choice(PRECISIONS),
+                type=click.Choice(("auto", *PRECISIONS)),
                 default="auto",
                 show_default=True,
                 help="Number format of the networks.",
@@ -113,6 +122,15 @@ def compile_options(command: F) -> F:
                 show_default=True,
                 help="The ComfyUI to agree with where versions differ.",
             ),
+            click.option(
+                "-O",
+                "level",
+                type=click.IntRange(0, 1),
+                default=1,
+                show_default=True,
+                help="-O0 leaves out every pass that is not needed to run.",
+            ),
+            strict_option,
         )
     ):
         command = option(command)

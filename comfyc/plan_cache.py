@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from comfyc import __version__
 
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
+    from graphs.definition import NodeDef
     from graphs.graph import Graph
-    from graphs.node import NodeDef
     from runtime.folders import Folders
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ NOTE = "made_from.json"
 def plan_key(graph: Graph, options: CompileOptions, folders: Folders, schemas: Mapping[str, NodeDef]) -> str:
     """A name for everything that decides a plan: the nodes, the options, the model files, this comfyc.
 
-    Model files count by path, size and time of change, so that making the key reads none of them.
+    Model files count by path, size, inode and times of change, so that making the key reads none of them.
     """
     from graphs.workflow import to_api
 
@@ -42,8 +42,13 @@ def plan_key(graph: Graph, options: CompileOptions, folders: Folders, schemas: M
         "options": asdict(options),
         "models": _model_files(graph, folders, schemas),
     }
-    if "embedding:" in json.dumps(parts["prompt"]):
-        parts["embeddings"] = {name: _identity(path) for name, path in folders.embeddings().items()}
+    texts = [v for node in graph for v in node.widgets.values() if isinstance(v, str) and "embedding:" in v]
+    if texts:
+        from runtime.text.embeddings import find_embedding, mentioned
+
+        there = folders.embeddings()
+        named = {name: find_embedding(name, there) for name in mentioned(texts, there)}
+        parts["embeddings"] = {name: _identity(path) for name, path in named.items() if path is not None}
     text = json.dumps(parts, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -62,14 +67,15 @@ def _model_files(graph: Graph, folders: Folders, schemas: Mapping[str, NodeDef])
                 continue
             try:
                 found[f"{node.id}.{declared.name}"] = _identity(folders.find(str(declared.folder), value))
-            except ModelMissingError:
+            except (ModelMissingError, OSError):
                 found[f"{node.id}.{declared.name}"] = None
     return found
 
 
-def _identity(path: Path) -> tuple[str, int, int]:
+def _identity(path: Path) -> tuple[str | int, ...]:
+    """What changes with a file, kept times included: cp -p, rsync -t and tar set st_mtime, none can set st_ctime."""
     stat = path.stat()
-    return str(path.resolve()), stat.st_size, stat.st_mtime_ns
+    return str(path.resolve()), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 @dataclass(frozen=True)
@@ -99,9 +105,14 @@ class PlanCache:
             os.utime(folder)
         return folder
 
-    def note(self, key: str, workflow: Path) -> None:
-        """Writes down which file a plan was made from, for `comfyc cache ls`."""
-        (self.path(key) / NOTE).write_text(json.dumps({"workflow": str(workflow)}), encoding="utf-8")
+    def note(self, key: str, workflow: Path, warnings: Iterable[str] = ()) -> None:
+        """Writes down which file a plan was made from, for `comfyc cache ls`, and what was said about it."""
+        note = {"workflow": str(workflow), "warnings": list(warnings)}
+        (self.path(key) / NOTE).write_text(json.dumps(note), encoding="utf-8")
+
+    def warnings(self, key: str) -> tuple[str, ...]:
+        """The warnings about the workflow when it was compiled: they hold for every run of the plan."""
+        return tuple(str(warning) for warning in _note(self.path(key)).get("warnings", ()))
 
     def remove(self, key: str) -> None:
         shutil.rmtree(self.path(key), ignore_errors=True)
@@ -110,10 +121,7 @@ class PlanCache:
         """Least recently used first."""
         found = []
         for file in self.folder.glob("*/plan.json"):
-            try:
-                workflow = str(json.loads((file.parent / NOTE).read_text("utf-8"))["workflow"])
-            except (OSError, ValueError, KeyError):  # killed between the plan and its note
-                workflow = "?"
+            workflow = str(_note(file.parent).get("workflow", "?"))
             found.append(CachedPlan(file.parent, workflow, file.parent.stat().st_mtime))
         return tuple(sorted(found, key=lambda p: p.used))
 
@@ -125,6 +133,14 @@ class PlanCache:
                 shutil.rmtree(plan.path, ignore_errors=True)
                 gone += 1
         return gone
+
+
+def _note(plan_dir: Path) -> dict[str, Json]:
+    try:
+        note = json.loads((plan_dir / NOTE).read_text("utf-8"))
+    except (OSError, ValueError):  # killed between the plan and its note
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def _needs(plan_dir: Path) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from graphs.errors import DeviceError, PlanError, StoreError
 
 if TYPE_CHECKING:
-    from compiler.link import Counts
+    from compiler.linking.link import Counts
     from compiler.options import CompileOptions
     from graphs.graph import Graph
     from graphs.schemas import Schemas
-    from runtime.backends.backend import Backend, Progress
+    from runtime.backends.backend import Progress
+    from runtime.engines import Engines
     from runtime.folders import Folders
     from runtime.session import RunResult, Session
 
@@ -49,15 +50,16 @@ def open_plan(
     settings: Sequence[tuple[str, str]],
     models: Sequence[Path],
     input_dir: Path | None,
-    backend: Callable[[str], Backend] | None = None,
+    engines: Engines | None = None,
 ) -> Opened:
-    """backend: another source of backends than the table. Raises PlanError, DeviceError, StoreError."""
+    """engines: the pool to borrow from, that of the process when None. Raises PlanError, DeviceError, StoreError."""
     from comfyc.sources import folders_of
     from runtime.session import Session
     from runtime.store import Store
 
-    session = Session.open(plan_dir, store=Store(), backend=backend)
-    return Opened(session, plan_dir, dict(settings), _input_of(folders_of(models, input_dir)))
+    session, folders = Session.open(plan_dir, store=Store(), engines=engines), folders_of(models, input_dir)
+    session.embeddings = folders.embeddings
+    return Opened(session, plan_dir, dict(settings), _input_of(folders))
 
 
 def open_workflow(
@@ -83,6 +85,7 @@ def open_workflow(
         graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
     )
     plan_dir, session, counts = _cached_session(workflow, graph, options, folders, schemas, progress)
+    session.embeddings = folders.embeddings
     return Opened(session, plan_dir, run_time, _input_of(folders), counts)
 
 
@@ -114,12 +117,16 @@ def _cached_session(
     key = plan_key(graph, options, folders, schemas)
     if (found := cache.find(key)) is not None:
         try:
-            return found, Session.open(found, store=store), None
+            session = Session.open(found, store=store)
+            for warning in cache.warnings(key):
+                log.warning("%s", warning)
+            return found, session, None
         except (PlanError, StoreError) as error:  # its engines or weights were pruned, or a library changed
             log.info("the cached plan cannot be used (%s): compiling again", error)
             cache.remove(key)
     result = compile_into(graph, cache.path(key), options, folders, store, schemas, progress)
-    cache.note(key, workflow)
+    said = [str(p) for p in result.warnings if p.severity == "warning" and p not in graph.warnings]
+    cache.note(key, workflow, said)
     return cache.path(key), Session.open(cache.path(key), store=store), result.counts
 
 

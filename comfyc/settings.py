@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from graphs.definition import NodeDef
 from graphs.errors import UsageError
-from graphs.node import Link, NodeDef
+from graphs.node import Link
 
 if TYPE_CHECKING:
     from compiler.options import CompileOptions
@@ -60,11 +61,12 @@ def set_in_workflow(graph: Graph, settings: Sequence[tuple[str, str]], schemas: 
 
 def run_time_parameters(graph: Graph, options: CompileOptions, schemas: Mapping[str, NodeDef]) -> frozenset[str]:
     """What a plan of this workflow will take at run time: lowering alone decides it. Raises WorkflowError."""
-    from compiler.lower import lower
+    from compiler.checking.check import check
+    from compiler.lowering.lower import lower
     from compiler.passes.driver import Context
     from compiler.pipeline import optimise_graph
 
-    optimised, _ = optimise_graph(graph, Context(schemas, options))
+    optimised, _ = optimise_graph(check(graph, schemas).runnable, Context(schemas, options))
     return frozenset(lower(optimised).parameters) - set(options.freeze)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +108,6 @@ def plan_folder(path: Path) -> Path | None:
     return path
 
 
-def listing(folders: Folders) -> dict[str, tuple[str, ...]] | None:
+def listing(folders: Folders) -> Mapping[str, tuple[str, ...]] | None:
     """The files by kind, in the form that `check` wants; None when there are no model folders to check against."""
-    if not folders.roots:
-        return None
-    files = {kind: folders.list(kind) for kind in folders.kinds}
-    if folders.input_dir is not None:
-        files["input"] = folders.list("input")
-    return files
+    return folders.files if folders.roots else None

@@ -5,27 +5,32 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.check import check, coerced
-from compiler.constants import ConstantFolder
-from compiler.link import Counts, Linker, Target
-from compiler.lower import lower
-from compiler.missing_models import is_missing_model, missing_models_error
+from compiler.checking.check import Checked, check
+from compiler.checking.files import is_missing_model, missing_models_error
+from compiler.linking.constants import ConstantFolder
+from compiler.linking.link import Counts, Linker, Target
+from compiler.linking.own_sizes import widened
+from compiler.linking.specialise import resolve
+from compiler.lowering.lower import lower
 from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
-from compiler.resolve import resolve
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
-from graphs.plan import NetworkBinding, Plan
+from graphs.operands import Literal
+from graphs.plan import Plan
 from graphs.plan_json import save_plan
-from graphs.program import ModelFile, Program
+from graphs.program import Program
 from graphs.schemas import Schemas, builtin
+from graphs.values import ModelFile
 from graphs.workflow import to_api
+from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend, pick
+from runtime.engines import Engines
+from runtime.text.embeddings import mentioned
 
 if TYPE_CHECKING:
     import torch
@@ -60,48 +65,57 @@ def compile_workflow(
     store: Store,
     schemas: Schemas | None = None,
     progress: Progress | None = None,
+    dump: Path | None = None,
+    engines: Engines | None = None,
 ) -> CompileResult:
-    """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise."""
+    """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise.
+
+    dump: a folder for a text of the graph, then of the program, after each pass. engines: the pool that computes
+    constants; one for this call alone when None.
+    """
     schemas = schemas if schemas is not None else builtin()
     target, why = target_of(options)
     folding = folding_target(target)
     if folding is not target:
         why = f"{why}; {folding.backend.name} computes the constants, since {target.backend.name} does not run here"
-    graph, warnings = checked(graph, schemas, folders)
-    prompt = to_api(graph)
+    found = checked(graph, schemas, folders, strict=options.strict)
+    prompt, graph = to_api(found.graph), found.runnable
     context = Context(schemas=schemas, options=options)
-    graph, graph_records = optimise_graph(graph, context)
+    graph, graph_records = optimise_graph(graph, context, dump)
 
     def find(file: ModelFile) -> Path:
         return folders.find(file.kind, file.name)
 
     program = resolve(lower(graph), find)
+    profile = widened(options.profile, program, options.fixed_sides)
+    is_folding_elsewhere = folding is not target
+    target = replace(target, profile=profile)
+    folding = replace(folding, profile=profile) if is_folding_elsewhere else target
     linker = Linker(target, store, find, progress)
-    embeddings = {name: str(path.resolve()) for name, path in folders.embeddings().items()}
-
-    def plan_of(target: Target, program: Program, bindings: Mapping[str, NetworkBinding]) -> Plan:
-        return Plan(
-            program=program,
-            bindings=bindings,
-            profile=options.profile,
-            backend=target.backend.name,
-            device=target.device,
-            compat=options.compat,
-            prompt=prompt,
-            workflow=graph.workflow,
-            embeddings=embeddings,
-            comfyc_version=_version(),
-        )
-
-    folder = ConstantFolder(
-        linker if folding is target else Linker(folding, store, find, progress, linker.counts),
-        store,
-        partial(plan_of, folding),
+    embeddings = folders.embeddings()
+    folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts)
+    pool = engines if engines is not None else Engines(StoreArtifacts(store), device=folding.device)
+    folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
+    try:
+        context = replace(context, folder=folder if options.fold else None)
+        program, program_records = optimise_program(program, context, dump)
+    finally:
+        if engines is None:
+            pool.close()
+    plan = Plan(
+        program=program,
+        bindings={name: linker.bind(use) for name, use in program.networks.items()},
+        profile=profile,
+        backend=target.backend.name,
+        device=target.device,
+        compat=options.compat,
+        prompt=prompt,
+        workflow=graph.workflow,
+        embeddings=mentioned(_texts(program), embeddings),
+        passes=(*graph_records, *program_records),
+        comfyc_version=_version(),
     )
-    program, program_records = optimise_program(program, replace(context, folder=folder))
-    bindings = {name: linker.bind(use) for name, use in program.networks.items()}
-    plan = replace(plan_of(target, program, bindings), passes=(*graph_records, *program_records))
-    return CompileResult(plan, folder.tensors, linker.counts, why, warnings)
+    return CompileResult(plan, folder.tensors, linker.counts, why, found.problems)
 
 
 def target_of(options: CompileOptions) -> tuple[Target, str]:
@@ -125,19 +139,20 @@ def folding_target(target: Target) -> Target:
     return Target(backend(FOLDING_BACKEND), "fp32", "cpu", target.profile)
 
 
-def checked(graph: Graph, schemas: Schemas, folders: Folders) -> tuple[Graph, tuple[Problem, ...]]:
-    """The graph with widget values coerced and defaults filled in, and the warnings.
+def checked(graph: Graph, schemas: Schemas, folders: Folders, *, strict: bool = False) -> Checked:
+    """The graph with its values converted, and the warnings; without the outputs that cannot run, where others can.
 
     Raises WorkflowError; ModelMissingError where only model files are missing.
     """
-    listing = {kind: folders.list(kind) for kind in folders.kinds}
-    problems = (*graph.warnings, *check(graph, schemas, listing))
+    models = replace(folders, input_dir=None).files  # pictures are parameters of a run, and need not be here
+    found = check(graph, schemas, models, strict=strict)
+    problems = (*graph.warnings, *found.problems)
     errors = tuple(p for p in problems if p.severity == "error")
-    if errors and all(is_missing_model(p, schemas) for p in errors):
+    if errors and all(is_missing_model(p) for p in errors):
         raise missing_models_error(errors)
     if errors:
         raise WorkflowError(f"the workflow has {len(errors)} problem{'s' if len(errors) > 1 else ''}", errors)
-    return coerced(graph, schemas), problems
+    return replace(found, problems=problems)
 
 
 def write(result: CompileResult, directory: Path) -> None:
@@ -145,6 +160,13 @@ def write(result: CompileResult, directory: Path) -> None:
     from safetensors.torch import save
 
     save_plan(result.plan, save(dict(result.constants)) if result.constants else None, directory)
+
+
+def _texts(program: Program) -> list[str]:
+    """Whatever may be a prompt: texts that parameters have by default, and those that are fixed."""
+    values = [parameter.default for parameter in program.parameters.values()]
+    values += [o.value for step in program.steps for o in step.operands() if isinstance(o, Literal)]
+    return [value for value in values if isinstance(value, str)]
 
 
 def _version() -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from graphs.plan import Profile
-
-COMPATS = ("comfyui-0.8", "comfyui-0.3")
-BACKENDS = ("auto", "onnxruntime", "eager", "tensorrt", "null")
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+from graphs.plan import COMPATS, Profile
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass."""
+    """backend "auto" picks and says why. freeze: parameters ("6.text") fixed for good. level 0: no optional pass.
+
+    fold: whether values that follow from the workflow alone are computed now; without it compiling loads no engine, and
+    the first run computes them (a server wants that).
+    fixed_sides: of the profile, those that were chosen; the others grow to what the workflow itself asks for.
+    strict: what is wrong with one output stops the others too, and nothing is forgiven (see compiler.checking.check).
+    """
 
     backend: str = "auto"
     precision: str = "auto"
@@ -21,5 +23,8 @@ class CompileOptions:
     profile: Profile = field(default_factory=Profile)
     targets: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
-    compat: str = "comfyui-0.8"
+    compat: str = COMPATS[0]
     level: int = 1
+    fold: bool = True
+    strict: bool = False
+    fixed_sides: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """The passes in order, one tuple per phase.
 
-What each does is in its docstring; how to add one: docs/writing_passes.md.
+What each does is in its docstring; how to add one: CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from compiler.passes.forward_identity import forward_identity
 from compiler.passes.freeze import freeze
 from compiler.passes.fuse_decode import fuse_decode
 from compiler.passes.fuse_guidance import fuse_guidance
-from compiler.passes.fuse_loras import fuse_loras
 from compiler.passes.hoist import hoist
 from compiler.passes.prune import prune
 from compiler.passes.prune_steps import prune_steps
 from compiler.passes.schedule import schedule
+from compiler.passes.share_networks import share_networks
 from graphs.errors import UsageError
 from graphs.graph import Graph
 from graphs.node import Link
@@ -30,7 +30,7 @@ from graphs.plan import PassRecord
 from graphs.program import Program
 
 GRAPH_PASSES: tuple[Pass[Graph], ...] = (
-    Pass(prune, required=True),  # what no output needs need not be compilable
+    Pass(prune, required=True),  # nodes that no output uses may be uncompilable
     Pass(dissolve_reroutes, required=True),  # reroutes have no lowering
     Pass(dissolve_primitives),
     Pass(dedupe),
@@ -38,7 +38,7 @@ GRAPH_PASSES: tuple[Pass[Graph], ...] = (
 
 PROGRAM_PASSES: tuple[Pass[Program], ...] = (
     Pass(freeze, required=True),  # the user asked for it
-    Pass(fuse_loras, required=True),  # weights are made from flat recipes
+    Pass(share_networks, required=True),  # two of the same would be built and held twice
     Pass(forward_identity),
     Pass(prune_steps),
     Pass(dedupe_steps),

@@ -32,7 +32,7 @@ class Problem:
     type: ComfyUI's error type ("required_input_missing", "value_not_in_list", "return_type_mismatch",
     "missing_node_type", ...) or one of ours ("cycle", "ambiguous_widgets", "bad_json").
     severity: "error"; "warning" is reported and does not stop a compile; "info" is for those who ask (-v).
-    details, extra_info, dependent_outputs: the rest of the server's answer (see compiler.server_errors).
+    details, extra_info, dependent_outputs: the rest of the server's answer (see compiler.checking.server_errors).
     """
 
     type: str

@@ -1,20 +1,25 @@
-"""Nodes of a workflow and the definitions of their classes. No networkx here: the runtime may import it."""
+"""Nodes of a workflow and the schema of their inputs and outputs. No networkx here: the runtime may import it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from graphs.program import Builder
+from typing import Any
 
 Json = Any  # a JSON value; Any only where JSON enters
 
 COMBO = "COMBO"
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO})
+# What the front end does with a seed after a run: the value of a widget beside the seed's.
+CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
+# Types that the front end shows as widgets beyond the five that the server converts.
+BROWSER_WIDGETS = frozenset(
+    {"COLOR", "COLORS", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM"}
+    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP", "IMAGECOMPARE", "COMPOSITOR", "AUDIO_RECORD"}
+    | {"VIDEO_EDIT", "CHART", "GALLERIA", "RESOLUTION_PREVIEW", "LIGHT_INFO_PREVIEW"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +86,20 @@ class Input:
     def is_widget(self) -> bool:
         return self.type in WIDGET_TYPES and not self.force_input
 
+    @property
+    def takes_values(self) -> bool:
+        """Whether a value may stand where no link does, though the server converts none of this type."""
+        kinds = self.type.split(",")
+        return self.type == "*" or self.type in BROWSER_WIDGETS or all(kind.strip() in WIDGET_TYPES for kind in kinds)
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether a node may go without any value for it, not even a default."""
+        return not self.required and not (self.is_widget and self.default is not None)
+
 
 @dataclass(frozen=True)
 class Output:
     name: str
     type: str
     is_list: bool = False
-
-
-Lower = Callable[["Node", "Builder"], None]
-
-
-@dataclass(frozen=True)
-class NodeDef:
-    """Schema of a node class and, where comfyc compiles it, how it lowers.
-
-    lower(node, b) emits steps through the builder and computes nothing. None: the schema is known, the class is not
-    compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two).
-    """
-
-    class_type: str
-    inputs: tuple[Input, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    lower: Lower | None = None
-    output_node: bool = False
-    pure: bool = True
-    display_name: str = ""
-    category: str = ""
-    deprecated: bool = False
-
-    def input(self, name: str) -> Input | None:
-        return next((i for i in self.inputs if i.name == name), None)

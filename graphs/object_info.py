@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphs.definition import NodeDef
 from graphs.errors import Problem, WorkflowError
-from graphs.node import COMBO, Input, NodeDef, Output
+from graphs.node import COMBO, Input, Output
 
 Json = Any  # a JSON value
 

@@ -41,6 +41,23 @@ def converted(type_name: str, value: Json) -> Json:
     return value
 
 
+# Python's types of a value. Others (COMBO, types of the front end) may have any.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "INT": (int,),
+    "FLOAT": (int, float),
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    IMAGE_FILE: (str,),
+    LATENT_FILE: (str,),
+}
+
+
+def fits(type_name: str, value: Json) -> bool:
+    """Whether a value is of a type, so that nothing has to be converted."""
+    types = _TYPES.get(type_name)
+    return types is None or (isinstance(value, types) and (not isinstance(value, bool) or bool in types))
+
+
 def checked(parameter: Parameter, value: Json) -> Json:
     """A value a person gave, as the parameter's type, inside its range and options.
 

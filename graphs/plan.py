@@ -9,35 +9,63 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphs.dims import Size
 from graphs.program import Program
 
 Json = Any
-PLAN_VERSION = 1
+PLAN_VERSION = 2
+
+COMPATS = ("comfyui-0.8", "comfyui-0.3")  # the ComfyUI to agree with where versions differ; the first is the default
+PRECISIONS = ("fp32", "fp16", "bf16")  # of an engine
 
 
 @dataclass(frozen=True)
 class EngineRef:
-    """A built engine in the store. fingerprint: backend, library version, device capability; checked on load."""
+    """A built engine in the store, and what it says it is.
+
+    fingerprint: backend, library version, device capability. precision, device ("cpu", "cuda"), profile (dynamic
+    dimension -> smallest, usual, largest) and targets are what it was built for; the fingerprint follows from them, and
+    is computed from them again before the engine is loaded.
+    """
 
     key: str
     sha256: str
     size_bytes: int
     backend: str
     fingerprint: str
-    precision: str  # "fp32", "fp16", "bf16"
+    precision: str  # one of PRECISIONS
+    device: str = "cpu"
+    profile: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
     architecture: Mapping[str, Json] = field(default_factory=dict)  # the network's config, readable
-    inputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
-    outputs: Mapping[str, tuple[str, tuple[int | str, ...]]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)  # name -> (dtype, shape)
+    outputs: Mapping[str, tuple[str, tuple[Size, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class WeightRef:
-    """A weight file in the store: initializer name -> tensor, LoRAs merged, in the engine's dtype and layout."""
+class WeightLayer:
+    """A weight file in the store: initializer name -> tensor, in the engine's dtype and layout."""
 
     key: str
     sha256: str
     size_bytes: int
-    sources: tuple[tuple[str, str], ...] = ()  # (kind/name, sha256) of the files it was made from
+
+
+@dataclass(frozen=True)
+class WeightRef:
+    """The weights of a network. layers: the base file, which has every weight, then files of changed tensors (LoRAs,
+    merges); the later wins. sources: (kind/name, sha256) of the files that they were made from."""
+
+    layers: tuple[WeightLayer, ...]
+    sources: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("no layer of weights")
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(layer.size_bytes for layer in self.layers)
 
 
 @dataclass(frozen=True)
@@ -75,10 +103,10 @@ class Plan:
     profile: Profile
     backend: str
     device: str
-    compat: str  # "comfyui-0.8" or "comfyui-0.3": where versions differ in noise
+    compat: str  # one of COMPATS: where versions differ in noise
     prompt: Mapping[str, Json]  # API JSON of the workflow, for the picture's metadata
     workflow: Mapping[str, Json] | None = None  # UI JSON, where the input had one
-    embeddings: Mapping[str, str] = field(default_factory=dict)  # textual inversion name -> path
+    embeddings: Mapping[str, str] = field(default_factory=dict)  # named by a prompt -> "embeddings/FILE", as compiled
     passes: tuple[PassRecord, ...] = ()
     comfyc_version: str = ""
     version: int = PLAN_VERSION

@@ -1,6 +1,7 @@
 """Plan <-> a folder: plan.json, readable and versioned, and constants.safetensors beside it.
 
-The folder is written elsewhere and renamed into place: a killed compile leaves the old plan or none.
+The folder is written elsewhere and renamed into place: a killed compile leaves the old plan or none. plan.json carries
+the sum of its content and that of the constants, so that a damaged file is told from one that was compiled differently.
 """
 
 from __future__ import annotations
@@ -12,33 +13,29 @@ import json
 import os
 import secrets
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graphs.errors import PlanError
-from graphs.json_reading import (
-    HINT,
-    Record,
-    anything,
-    integer,
-    listed,
-    mapped,
-    number,
-    optional,
-    pair,
-    text,
-    text_or_integer,
-    wrong,
-)
-from graphs.plan import PLAN_VERSION, EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
+from graphs.json_form import HINT, from_json, to_json
+from graphs.plan import PLAN_VERSION, Plan
 from graphs.plan_check import check_plan
-from graphs.program_json import program_from_json, program_to_json
 
 Json = Any
 
 PLAN_FILE = "plan.json"
 CONSTANTS_FILE = "constants.safetensors"
+_FIRST = ("version", "comfyc_version", "backend", "device", "compat", "profile")  # on top of the file
 _LINE = 118  # what fits is written on one line
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Of constants.safetensors."""
+
+    sha256: str
+    size_bytes: int
 
 
 def save_plan(plan: Plan, constants: Path | bytes | None, directory: Path) -> None:
@@ -56,7 +53,8 @@ def save_plan(plan: Plan, constants: Path | bytes | None, directory: Path) -> No
         elif constants is not None:
             (fresh / CONSTANTS_FILE).write_bytes(constants)
         document = plan_to_json(plan)
-        document["constants"] = _digest(fresh / CONSTANTS_FILE) if constants is not None else None
+        document["constants"] = to_json(_digest(fresh / CONSTANTS_FILE)) if constants is not None else None
+        document["sha256"] = content_sum(document)
         with open(fresh / PLAN_FILE, "w", encoding="utf-8") as file:
             file.write(_pretty(document) + "\n")
             file.flush()
@@ -79,173 +77,66 @@ def load_plan(directory: Path) -> Plan:
     except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"cannot read {path}: {error}", hint=HINT) from error
     where = str(path)
-    constants = Record(document, where).field("constants", optional(mapped(anything)))
-    plan = plan_from_json({name: value for name, value in document.items() if name != "constants"}, where)
-    if constants is not None:
-        _verify(Path(directory) / CONSTANTS_FILE, constants, f"{where}.constants")
-    keys = frozenset() if constants is None else frozenset(_tensor_names(Path(directory) / CONSTANTS_FILE))
-    check_plan(plan, keys, where)
+    if not isinstance(document, dict):
+        raise PlanError("damaged plan", where=where, expected="an object", got=type(document).__name__, hint=HINT)
+    _check_version(document, where)
+    if document.pop("sha256", None) != content_sum(document):
+        hint = f"plan.json was changed after it was written; {HINT}"
+        raise PlanError("damaged plan", where=where, expected="the sum that it was written with", hint=hint)
+    if "constants" not in document:
+        raise PlanError("damaged plan", where=where, expected="a field 'constants'", got="none", hint=HINT)
+    digest = from_json(document.pop("constants"), Digest | None, f"{where}.constants")  # type: ignore[arg-type]
+    plan = plan_from_json(document, where)
+    file = Path(directory) / CONSTANTS_FILE
+    check_plan(plan, frozenset() if digest is None else _verified(file, digest), where)
     return plan
 
 
 def plan_to_json(plan: Plan) -> dict[str, Json]:
-    """Everything but the constants' digest, in the order in which it is written."""
-    profile = plan.profile
-    return {
-        "version": plan.version,
-        "comfyc_version": plan.comfyc_version,
-        "backend": plan.backend,
-        "device": plan.device,
-        "compat": plan.compat,
-        "profile": {name: list(getattr(profile, name)) for name in ("batch", "height", "width", "text")},
-        "program": program_to_json(plan.program),
-        "bindings": {name: _binding_to_json(binding) for name, binding in plan.bindings.items()},
-        "passes": [
-            {"name": p.name, "phase": p.phase, "seconds": p.seconds, "changes": [list(c) for c in p.changes]}
-            for p in plan.passes
-        ],
-        "embeddings": dict(plan.embeddings),
-        "prompt": dict(plan.prompt),
-        "workflow": None if plan.workflow is None else dict(plan.workflow),
-    }
+    """Everything but the sums, in the order in which it is written."""
+    document: dict[str, Json] = to_json(plan)
+    return {**{name: document[name] for name in _FIRST}, **document}
 
 
 def plan_from_json(document: Json, where: str) -> Plan:
     """Raises PlanError."""
-    record = Record(document, where)
-    version = record.field("version", integer)
+    return from_json(document, Plan, where)
+
+
+def _check_version(document: dict[str, Json], where: str) -> None:
+    """Before anything else is read: another version has another form."""
+    version = document.get("version")
     if version != PLAN_VERSION:
-        expected, got = str(PLAN_VERSION), str(version)
+        expected, got = str(PLAN_VERSION), repr(version)
         raise PlanError("a plan of another version", where=where, expected=expected, got=got, hint=HINT)
-    plan = Plan(
-        version=version,
-        comfyc_version=record.field("comfyc_version", text),
-        backend=record.field("backend", text),
-        device=record.field("device", text),
-        compat=record.field("compat", text),
-        profile=record.field("profile", _profile),
-        program=record.field("program", program_from_json),
-        bindings=record.field("bindings", mapped(_binding)),
-        passes=record.field("passes", listed(_pass)),
-        embeddings=record.field("embeddings", mapped(text)),
-        prompt=record.field("prompt", mapped(anything)),
-        workflow=record.field("workflow", optional(mapped(anything))),
-    )
-    record.close()
-    return plan
 
 
-def _binding_to_json(binding: NetworkBinding) -> Json:
-    engine, weights = binding.engine, binding.weights
-    return {
-        "engine": {
-            "key": engine.key,
-            "sha256": engine.sha256,
-            "size_bytes": engine.size_bytes,
-            "backend": engine.backend,
-            "fingerprint": engine.fingerprint,
-            "precision": engine.precision,
-            "architecture": dict(engine.architecture),
-            "inputs": {name: [dtype, list(shape)] for name, (dtype, shape) in engine.inputs.items()},
-            "outputs": {name: [dtype, list(shape)] for name, (dtype, shape) in engine.outputs.items()},
-        },
-        "weights": {
-            "key": weights.key,
-            "sha256": weights.sha256,
-            "size_bytes": weights.size_bytes,
-            "sources": [list(source) for source in weights.sources],
-        },
-    }
-
-
-def _binding(value: Json, where: str) -> NetworkBinding:
-    record = Record(value, where)
-    binding = NetworkBinding(engine=record.field("engine", _engine), weights=record.field("weights", _weights))
-    record.close()
-    return binding
-
-
-def _engine(value: Json, where: str) -> EngineRef:
-    record = Record(value, where)
-    tensors = mapped(pair(text, listed(text_or_integer)))
-    engine = EngineRef(
-        key=record.field("key", text),
-        sha256=record.field("sha256", text),
-        size_bytes=record.field("size_bytes", integer),
-        backend=record.field("backend", text),
-        fingerprint=record.field("fingerprint", text),
-        precision=record.field("precision", text),
-        architecture=record.field("architecture", mapped(anything)),
-        inputs=record.field("inputs", tensors),
-        outputs=record.field("outputs", tensors),
-    )
-    record.close()
-    return engine
-
-
-def _weights(value: Json, where: str) -> WeightRef:
-    record = Record(value, where)
-    weights = WeightRef(
-        key=record.field("key", text),
-        sha256=record.field("sha256", text),
-        size_bytes=record.field("size_bytes", integer),
-        sources=record.field("sources", listed(pair(text, text))),
-    )
-    record.close()
-    return weights
-
-
-def _profile(value: Json, where: str) -> Profile:
-    record = Record(value, where)
-    profile = Profile(**{name: record.field(name, _range) for name in ("batch", "height", "width", "text")})
-    record.close()
-    return profile
-
-
-def _range(value: Json, where: str) -> tuple[int, int]:
-    low, high = pair(integer, integer)(value, where)
-    if not 0 < low <= high:
-        raise wrong(where, "[smallest, largest]", value)
-    return low, high
-
-
-def _pass(value: Json, where: str) -> PassRecord:
-    record = Record(value, where)
-    done = PassRecord(
-        name=record.field("name", text),
-        phase=record.field("phase", text),
-        seconds=record.field("seconds", number),
-        changes=record.field("changes", listed(pair(text, text))),
-    )
-    record.close()
-    return done
+def content_sum(document: Json) -> str:
+    """The sum that plan.json carries, of all its other fields: of the content, not of its layout."""
+    return hashlib.sha256(json.dumps(document, separators=(",", ":")).encode()).hexdigest()
 
 
 # --- the folder -----------------------------------------------------------------------------------------------------
 
 
-def _digest(path: Path) -> dict[str, Json]:
+def _digest(path: Path) -> Digest:
     with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": path.stat().st_size}
+        return Digest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
 
 
-def _verify(path: Path, expected: Json, where: str) -> None:
-    record = Record(expected, where)
-    wanted = {"sha256": record.field("sha256", text), "size_bytes": record.field("size_bytes", integer)}
-    record.close()
+def _verified(path: Path, wanted: Digest) -> frozenset[str]:
+    """The names of the constants. Raises PlanError where the file is another one, or no safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        got = _digest(path)
+        if _digest(path) != wanted:
+            raise PlanError(f"{path} is not the file that the plan was written with", hint=HINT)
+        with safe_open(path, "np") as file:
+            return frozenset(file.keys())
     except OSError as error:
         raise PlanError(f"cannot read {path}: {error.strerror}", hint=HINT) from error
-    if got != wanted:
-        raise PlanError(f"{path} is not the file that the plan was written with", hint=HINT)
-
-
-def _tensor_names(path: Path) -> list[str]:
-    """Names in a safetensors file: eight bytes of length, then a JSON header."""
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return [name for name in header if name != "__metadata__"]
+    except SafetensorError as error:
+        raise PlanError(f"cannot read {path}: {error}", hint=HINT) from error
 
 
 def _refuse_foreign(directory: Path) -> None:

@@ -3,21 +3,17 @@
 Precedence, first hit wins: classes that comfyc lowers (graphs.nodes.packs), the user's dumps (newest first), the
 shipped data file. A dump never replaces a class that comfyc lowers: what is compiled is our definition, not the
 server's.
-
-schemas.json holds one class per line (tools/make_schemas.py), so that a line is parsed when its class is asked for:
-loading is a split of the text, and a CLI that reads one workflow pays for its classes only.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib import resources
 
+from graphs.definition import NodeDef
 from graphs.errors import Problem, WorkflowError
-from graphs.node import NodeDef
 from graphs.object_info import Json, node_def
+from graphs.shipped_schemas import shipped
 
 SERVER = "ComfyUI 0.33"  # the newest server that the shipped facts were read from; messages name it
 
@@ -26,31 +22,6 @@ SERVER = "ComfyUI 0.33"  # the newest server that the shipped facts were read fr
 RENAMES: Mapping[str, str] = {
     "ConditioningAverage ": "ConditioningAverage",
 }
-
-
-class FactLines(Mapping[str, Json]):
-    """schemas.json: class name -> its facts, each line parsed on first use. Lines are `"Name": {...},`."""
-
-    def __init__(self, text: str) -> None:
-        self._lines: dict[str, str] = {}
-        for line in text.splitlines()[1:-1]:
-            name, _, facts = line.partition(": ")
-            self._lines[json.loads(name)] = facts
-        self._parsed: dict[str, Json] = {}
-
-    def __getitem__(self, class_type: str) -> Json:
-        if class_type not in self._parsed:
-            self._parsed[class_type] = json.loads(self._lines[class_type].rstrip(","))
-        return self._parsed[class_type]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._lines)
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __contains__(self, class_type: object) -> bool:
-        return class_type in self._lines
 
 
 class Schemas(Mapping[str, NodeDef]):
@@ -113,10 +84,4 @@ def builtin() -> Schemas:
     """The schemas that ship with comfyc and those of installed node packs, loaded once per process."""
     from graphs.nodes.packs import node_table  # late: not every command needs the lowered classes
 
-    return Schemas(FactLines((resources.files("graphs") / "schemas.json").read_text("utf-8")), node_table())
-
-
-@cache
-def partner_classes() -> frozenset[str]:
-    """Names of built-in classes that call a partner's paid service (API nodes); comfyc knows them by name only."""
-    return frozenset((resources.files("graphs") / "partner_nodes.txt").read_text("utf-8").split())
+    return Schemas(shipped(), node_table())

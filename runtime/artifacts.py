@@ -10,7 +10,7 @@ from runtime.store import Entry, Store
 
 
 class StoreArtifacts:
-    """What a plan refers to, checked against the hash in the plan."""
+    """The files that a plan refers to, checked against the hashes in the plan."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -19,9 +19,9 @@ class StoreArtifacts:
         """Raises PlanError, StoreError."""
         return self._entry(engine.key, engine.sha256).path
 
-    def weights_path(self, weights: WeightRef) -> Path:
+    def weights_paths(self, weights: WeightRef) -> tuple[Path, ...]:
         """Raises PlanError, StoreError."""
-        return self._entry(weights.key, weights.sha256).path
+        return tuple(self._entry(layer.key, layer.sha256).path for layer in weights.layers)
 
     def _entry(self, key: str, sha256: str) -> Entry:
         hint = "compile the workflow again"

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, Operand, OperandTree, Param, Program, Ref, Step
+from graphs.program import Program, Step
 from runtime.context import OpContext
 from runtime.ops import Op
+
+if TYPE_CHECKING:
+    from runtime.sampling.batching import Calls
 
 Value = Any  # whatever an op gives: see graphs.ops
 
@@ -71,10 +75,11 @@ def execute(
     constants: Mapping[str, Value],
     keep: Collection[str] = (),
     check: Callable[[Step, Mapping[str, Value]], None] | None = None,
-) -> Outcome:
-    """Calls the ops one after the other. check: called with the inputs of each before it runs.
+) -> Calls[Outcome]:
+    """Calls the ops one after the other, and yields what they yield: see runtime.sampling.batching for who answers.
 
-    Whatever context(), check() or an op raises ends the run, with the step noted on it.
+    check: called with the inputs of each op before it runs. Whatever context(), check() or an op raises ends the run,
+    with the step noted on it.
     """
     values: dict[str, Value] = {}
     step_ms: dict[str, float] = {}
@@ -94,7 +99,9 @@ def execute(
                 inputs = {name: resolve(tree) for name, tree in step.inputs.items()}
                 if check is not None:
                     check(step, inputs)
-                results = op(step.op)(context(step), **inputs)
+                results = op(step.op)(context(step), **grouped(inputs))
+                if isinstance(results, Generator):
+                    results = yield from results
             except Exception as error:
                 error.add_note(f"while running step {step.id} ({step.op})")
                 raise
@@ -105,6 +112,18 @@ def execute(
         for name in instruction.frees:
             values.pop(name, None)
     return Outcome({name: values[name] for name in keep}, step_ms)
+
+
+def grouped(inputs: Mapping[str, Value]) -> dict[str, Value]:
+    """Inputs as the op's function takes them: those of a group, "GROUP.NAME", as one mapping."""
+    found: dict[str, Value] = {}
+    for name, value in inputs.items():
+        group, dot, member = name.partition(".")
+        if dot:
+            found.setdefault(group, {})[member] = value
+        else:
+            found[name] = value
+    return found
 
 
 def _resolved(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import time
@@ -10,22 +11,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphs.errors import RunError
+from runtime.file_names import match_name
+from runtime.listing import tree
 
+log = logging.getLogger(__name__)
+
+LONGEST = 255  # bytes of a file name
+_COUNTER = len("_00001_.safetensors")  # at most this is put behind a prefix
 _ANNOTATION = re.compile(r"^(?P<name>.*\S)\s*\[(?P<folder>input|output|temp)\]$", re.DOTALL)
 
 
 def find_file(name: str, *, input_dir: Path, output_dir: Path, temp_dir: Path, where: str) -> Path:
     """The file a LoadImage or LoadLatent widget names: in input_dir, or by a suffix "[output]" or "[temp]" elsewhere.
 
+    Else the one file whose name means the same (see runtime.file_names), with a warning, which is what `check` accepts.
     where: node, for messages. Raises RunError for a name outside its folder and for a file that is not there.
     """
     folders = {"input": input_dir, "output": output_dir, "temp": temp_dir}
     match = _ANNOTATION.match(name)
     folder, plain = (match["folder"], match["name"]) if match else ("input", name)
     path = inside(folders[folder], plain.replace("\\", "/"), where=where, what=f"the {folder} folder")
-    if not path.is_file():
-        raise RunError(f"'{plain}' is not in {folders[folder]}", where=where, hint=_hint(folders[folder], plain))
-    return path
+    if os.path.isfile(path):  # Path.is_file raises for names that are too long
+        return path
+    found = match_name(plain, tree(folders[folder]).files)
+    if found.name is None:
+        hint = _hint(folders[folder], plain, found.candidates)
+        raise RunError(f"'{plain}' is not in {folders[folder]}", where=where, hint=hint)
+    log.warning("%s: '%s' is not in %s; using '%s'", where, plain, folders[folder], found.name)
+    return folders[folder] / found.name
 
 
 def inside(folder: Path, name: str, *, where: str, what: str) -> Path:
@@ -37,10 +50,39 @@ def inside(folder: Path, name: str, *, where: str, what: str) -> Path:
     return Path(path)
 
 
-def _hint(folder: Path, name: str) -> str:
-    present = sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
-    close = difflib.get_close_matches(name, present, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"copy the file to {folder}"
+def _hint(folder: Path, name: str, candidates: tuple[str, ...]) -> str:
+    close = candidates or difflib.get_close_matches(name[:LONGEST], tree(folder).files, n=1)
+    return f"did you mean {' or '.join(repr(c) for c in close[:3])}?" if close else f"copy the file to {folder}"
+
+
+def check_save(prefix: str, root: Path, *, where: str) -> None:
+    """Raises RunError where files of that prefix cannot be saved below the root, before there is something to save."""
+    filled = os.path.normpath(_fill(prefix, 0, 0))
+    inside(root, filled, where=where, what="the folder that pictures are saved to")
+    try:
+        longest = max(len(os.fsencode(part)) for part in Path(filled).parts or ("",))
+    except UnicodeEncodeError:
+        raise RunError(f"{prefix!r} is no name for a file", where=where, hint="it has half a character") from None
+    if longest > LONGEST - _COUNTER:
+        raise RunError(
+            f"the file name would be too long: '{filled[:60]}...'",
+            where=where,
+            expected=f"at most {LONGEST - _COUNTER} bytes in filename_prefix",
+            got=str(longest),
+            hint="choose a shorter filename_prefix",
+        )
+    check_folder(Path(os.path.abspath(root)) / os.path.dirname(filled), where=where)
+
+
+def check_folder(folder: Path, *, where: str) -> None:
+    """Raises RunError where the folder is not one that can be made and written to."""
+    present = folder
+    while not os.path.lexists(present) and present != present.parent:
+        present = present.parent
+    if not os.path.isdir(present):
+        raise RunError(f"cannot make the folder {folder}: {present} is a file", where=where)
+    if not os.access(present, os.W_OK | os.X_OK):
+        raise RunError(f"cannot write to the folder {present}", where=where, hint="choose another output folder")
 
 
 @dataclass(frozen=True)
@@ -58,8 +100,8 @@ def save_name(prefix: str, root: Path, *, width: int, height: int, where: str) -
     Tokens: %width% %height% %year% %month% %day% %hour% %minute% %second%.
     Raises RunError for a prefix that leaves the root and where the folder cannot be made.
     """
+    check_save(prefix, root, where=where)
     filled = os.path.normpath(_fill(prefix, width, height))
-    inside(root, filled, where=where, what="the folder that pictures are saved to")
     subfolder, stem = os.path.split(filled)
     folder = Path(os.path.abspath(root)) / subfolder
     try:

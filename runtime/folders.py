@@ -7,15 +7,19 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
 from graphs.errors import ModelMissingError, UsageError
-from runtime.model_kinds import KINDS, kind_of, noun_of, suffixes_of
+from runtime.file_names import match_name
+from runtime.listing import Tree, tree
+from runtime.model_kinds import EMBEDDING_SUFFIXES, KINDS, kind_of, noun_of, suffixes_of
 
 log = logging.getLogger(__name__)
 
 ENV = "COMFYC_MODELS"
+_LONGEST = 255  # characters of a name that are compared: file systems take no more
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Folders:
     @classmethod
     def of(cls, roots: Iterable[str | os.PathLike[str]], *, input_dir: str | os.PathLike[str] | None = None) -> Folders:
         """Raises UsageError when a root does not exist or a yaml file cannot be read."""
-        paths = tuple(Path(r).expanduser() for r in roots)
+        paths = tuple(Path(os.path.expanduser(r)) for r in roots)
         first: dict[str, list[Path]] = {}
         last: dict[str, list[Path]] = {}
         found_input: Path | None = None
@@ -59,7 +63,7 @@ class Folders:
                 found_output = found_output or _existing(home / "output")
         kinds = dict.fromkeys([*first, *last])
         dirs = {kind: _unique([*first.get(kind, []), *last.get(kind, [])]) for kind in kinds}
-        chosen_input = Path(input_dir).expanduser() if input_dir is not None else found_input
+        chosen_input = Path(os.path.expanduser(input_dir)) if input_dir is not None else found_input
         return cls(paths, dirs, chosen_input, found_output)
 
     @classmethod
@@ -77,25 +81,31 @@ class Folders:
         """The folders of a kind that exist. kind may be an old name ("clip", "unet") or "input"."""
         kind = kind_of(kind)
         candidates = ((self.input_dir,) if self.input_dir else ()) if kind == "input" else self.dirs.get(kind, ())
-        return tuple(d for d in candidates if d.is_dir())
+        return tuple(d for d in candidates if os.path.isdir(d))  # Path.is_dir raises for a name that is too long
 
     def list(self, kind: str) -> tuple[str, ...]:
-        """Every file of a kind as widgets write it: relative, with forward slashes, sorted, each name once."""
-        return tuple(sorted({name for name, _ in self._files(kind)}, key=lambda n: (n.lower(), n)))
+        """Every file of a kind as widgets write it: relative, with forward slashes, sorted, each name once.
 
-    def embeddings(self) -> dict[str, Path]:
-        """Textual inversions by the name a text prompt uses (`embedding:NAME`): relative, without the suffix."""
-        found: dict[str, Path] = {}
-        for name, path in self._files("embeddings"):
-            found.setdefault(name.rsplit(".", 1)[0], path)
-        return dict(sorted(found.items()))
+        Of the input folder only what lies in it directly, which is what widgets offer; `find` knows the rest.
+        """
+        return _sorted(kind_of(kind), self._trees(kind))
+
+    @property
+    def files(self) -> Mapping[str, tuple[str, ...]]:
+        """Every file that a widget may name, by kind ("input" among them where there is one); listed when asked for."""
+        return _Files(self)
+
+    def embeddings(self) -> Mapping[str, Path]:
+        """Textual inversions by the name a text prompt uses (`embedding:NAME`), relative and without the suffix.
+
+        The first folder wins, and of files in it that differ in their suffix alone .safetensors over .pt over .bin.
+        """
+        return _embeddings(self._trees("embeddings"))
 
     def find(self, kind: str, name: str) -> Path:
-        """The file a widget means.
+        """The file a widget means: the exact relative name, in the first folder that has it; a backslash is a slash.
 
-        1. the exact relative name, the first folder that has it; a backslash counts as a slash
-        2. the same relative name, letter case aside
-        3. the same base name (letter case aside) in another sub-folder, if only one file has it; logs a warning
+        Else the one file whose name fits, as `runtime.file_names.match_name` decides; logs a warning.
         Raises ModelMissingError with near misses and the folders searched.
         """
         kind = kind_of(kind)
@@ -108,40 +118,23 @@ class Folders:
                 got=repr(name),
                 hint="put the file into a model folder and write its name relative to it",
             )
-        for folder in self.folders_of(kind):
-            if (folder / wanted).is_file():
+        folders = self.folders_of(kind)
+        for folder in folders:
+            if os.path.isfile(folder / wanted):
                 return folder / wanted
-        files = list(self._files(kind))
-        for found, path in files:
-            if found.lower() == wanted.lower():
-                log.warning("%s %r: using %r (letter case differs)", noun_of(kind), name, found)
-                return path
-        base = wanted.rsplit("/", 1)[-1].lower()
-        same_base = {found: path for found, path in reversed(files) if found.rsplit("/", 1)[-1].lower() == base}
-        if len(same_base) == 1:
-            found, path = next(iter(same_base.items()))
-            log.warning("%s %r: not there; using %r, the only file of that base name", noun_of(kind), name, found)
-            return path
-        raise self._missing(kind, name, wanted, tuple(sorted(same_base)) or self._near(files, wanted))
+        trees = self._trees(kind, recursive=True)
+        match = match_name(wanted, _sorted(kind, trees))
+        if match.name is None:
+            raise self._missing(kind, name, match.candidates or _near(_sorted(kind, trees), wanted))
+        how = "the only file of that base name" if match.is_elsewhere else "the name differs in letter case or accents"
+        log.warning("%s %r: not there; using %r, %s", noun_of(kind), name, match.name, how)
+        return next(tree.folder / match.name for tree in trees if match.name in tree.files)
 
-    def _files(self, kind: str) -> Iterator[tuple[str, Path]]:
-        """(relative name, path) in search order; hidden files and folders are skipped, links are followed."""
-        kind = kind_of(kind)
-        suffixes = suffixes_of(kind)
-        for folder in self.folders_of(kind):
-            for path in _walk(folder, recursive=kind != "input"):
-                if suffixes is None or path.suffix.lower() in suffixes:
-                    yield path.relative_to(folder).as_posix(), path
+    def _trees(self, kind: str, *, recursive: bool | None = None) -> tuple[Tree, ...]:
+        deep = kind_of(kind) != "input" if recursive is None else recursive
+        return tuple(tree(folder, recursive=deep) for folder in self.folders_of(kind))
 
-    @staticmethod
-    def _near(files: Iterable[tuple[str, Path]], wanted: str) -> tuple[str, ...]:
-        by_base: dict[str, str] = {}
-        for found, _ in files:
-            by_base.setdefault(found.rsplit("/", 1)[-1].lower(), found)
-        close = difflib.get_close_matches(wanted.rsplit("/", 1)[-1].lower(), by_base, n=3, cutoff=0.55)
-        return tuple(by_base[c] for c in close)
-
-    def _missing(self, kind: str, name: str, wanted: str, near: tuple[str, ...]) -> ModelMissingError:
+    def _missing(self, kind: str, name: str, near: tuple[str, ...]) -> ModelMissingError:
         searched = self.folders_of(kind)
         hints: list[str] = []
         if near:
@@ -158,11 +151,36 @@ class Folders:
         return ModelMissingError(f"{noun_of(kind)} {name!r} is not in the model folders", hint="; ".join(hints))
 
 
+class _Files(Mapping[str, tuple[str, ...]]):
+    """Lists a kind when it is first asked for: a workflow names files of two or three of twenty."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+
+    def __getitem__(self, kind: str) -> tuple[str, ...]:
+        if kind not in self:
+            raise KeyError(kind)
+        return _sorted(kind_of(kind), self._folders._trees(kind, recursive=True))
+
+    def __contains__(self, kind: object) -> bool:
+        return isinstance(kind, str) and (kind_of(kind) in self._folders.dirs or kind in self._extra)
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*self._folders.dirs, *self._extra)
+
+    def __len__(self) -> int:
+        return len(self._folders.dirs) + len(self._extra)
+
+    @property
+    def _extra(self) -> tuple[str, ...]:
+        return ("input",) if self._folders.input_dir is not None else ()
+
+
 def _models_folder(root: Path) -> tuple[Path, Path | None]:
     """(the models folder, the ComfyUI folder or None)."""
-    if not root.exists():
+    if not os.path.exists(root):
         raise UsageError("the model folder does not exist", where=str(root), hint=f"check --models and {ENV}")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise UsageError(
             "is a file",
             where=str(root),
@@ -170,30 +188,45 @@ def _models_folder(root: Path) -> tuple[Path, Path | None]:
             got=f"a {root.suffix or 'plain'} file",
             hint="give the folder that has checkpoints/, vae/, loras/ ... in it",
         )
-    own_kinds = any((root / name).is_dir() for names in KINDS.values() for name in names)
-    if not own_kinds and (root / "models").is_dir():
+    own_kinds = any(os.path.isdir(root / name) for names in KINDS.values() for name in names)
+    if not own_kinds and os.path.isdir(root / "models"):
         return root / "models", root
     beside = root.parent
     is_installed = root.name == "models" and ((beside / "main.py").is_file() or (beside / "custom_nodes").is_dir())
     return root, beside if is_installed else None
 
 
-def _walk(folder: Path, *, recursive: bool) -> Iterator[Path]:
-    seen: set[str] = set()
-    for here, names, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:  # a link back up would go round for ever
-            names.clear()
-            continue
-        seen.add(real)
-        names[:] = sorted(n for n in names if not n.startswith(".")) if recursive else []
-        for file in sorted(files):
-            if not file.startswith("."):
-                yield Path(here) / file
+@lru_cache(maxsize=256)
+def _sorted(kind: str, trees: tuple[Tree, ...]) -> tuple[str, ...]:
+    """Every name of the trees once, of the suffixes that count for the kind. Trees are told apart by identity."""
+    suffixes = suffixes_of(kind)
+    names = {n for t in trees for n in t.files if suffixes is None or os.path.splitext(n)[1].lower() in suffixes}
+    return tuple(sorted(names, key=lambda n: (n.lower(), n)))
+
+
+@lru_cache(maxsize=16)
+def _embeddings(trees: tuple[Tree, ...]) -> Mapping[str, Path]:
+    found: dict[str, Path] = {}
+    for one in trees:
+        for suffix in EMBEDDING_SUFFIXES:
+            for name in one.files:
+                stem, ending = os.path.splitext(name)
+                if ending.lower() == suffix:
+                    found.setdefault(stem, one.folder / name)
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def _near(names: tuple[str, ...], wanted: str) -> tuple[str, ...]:
+    """Up to three names whose base name looks like the wanted one's."""
+    by_base: dict[str, str] = {}
+    for name in names:
+        by_base.setdefault(name.rsplit("/", 1)[-1].lower(), name)
+    close = difflib.get_close_matches(wanted.rsplit("/", 1)[-1].lower()[:_LONGEST], by_base, n=3, cutoff=0.55)
+    return tuple(by_base[c] for c in close)
 
 
 def _existing(path: Path) -> Path | None:
-    return path if path.is_dir() else None
+    return path if os.path.isdir(path) else None
 
 
 def _unique(paths: Iterable[Path]) -> tuple[Path, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import safetensors
 import torch
@@ -11,35 +14,86 @@ import torch
 from graphs.errors import PlanError
 
 
-def header_fingerprint(path: str) -> str:
+@dataclass(frozen=True)
+class Place:
+    """Where a weight lies. offset: bytes from the start of the file."""
+
+    path: Path
+    offset: int
+    size_bytes: int
+
+
+def header_fingerprint(path: Path) -> str:
     """SHA-256 of a safetensors file's header: equal for files that have the same weights at the same places.
 
     Raises PlanError."""
+    return hashlib.sha256(_header(path)).hexdigest()
+
+
+def places(layers: Sequence[Path]) -> Mapping[str, Place]:
+    """The weights of the first layer, in its order, each where the last layer that has it keeps it.
+
+    Raises PlanError: unreadable, or a layer with a weight that the first one lacks or has in another size."""
+    found: dict[str, Place] = {}
+    for number, path in enumerate(layers):
+        header = _header(path)
+        try:
+            tensors = json.loads(header[8:])
+            tensors.pop("__metadata__", None)
+            spans = {name: tensor["data_offsets"] for name, tensor in tensors.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(path, error) from error
+        for name, (first, end) in spans.items():
+            place = Place(path, len(header) + first, end - first)
+            if number and (name not in found or found[name].size_bytes != place.size_bytes):
+                raise PlanError("a layer of weights does not fit the one below it", where=f"{path}: {name}", hint=HINT)
+            found[name] = place
+    return found
+
+
+def map_layers(layers: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Name -> tensor over the mapped files (privately: writing to one does not change a file), the later layer wins.
+
+    Raises PlanError."""
+    found: dict[str, torch.Tensor] = {}
+    for path in layers:
+        try:
+            with safetensors.safe_open(str(path), framework="pt", device="cpu") as file:
+                found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        except FileNotFoundError as error:
+            raise _gone(path) from error
+        except (safetensors.SafetensorError, OSError) as error:
+            raise _unreadable(path, error) from error
+    return found
+
+
+def require_fit(name: str, tensor: torch.Tensor, present: torch.Tensor | None) -> None:
+    """Raises PlanError where a weight cannot take the place of the present one."""
+    if present is None or (tensor.shape, tensor.dtype) != (present.shape, present.dtype):
+        expected = "no such weight" if present is None else f"{present.dtype} {list(present.shape)}"
+        got = f"{tensor.dtype} {list(tensor.shape)}"
+        raise PlanError("a weight does not fit the engine", where=name, expected=expected, got=got, hint=HINT)
+
+
+HINT = "compile the plan again"
+
+
+def _header(path: Path) -> bytes:
+    """The first bytes of a safetensors file: eight of length, then JSON."""
     try:
         with open(path, "rb") as file:
             size = file.read(8)
-            return hashlib.sha256(size + file.read(int.from_bytes(size, "little"))).hexdigest()
+            return size + file.read(int.from_bytes(size, "little"))
     except FileNotFoundError as error:
         raise _gone(path) from error
     except (OSError, MemoryError, OverflowError) as error:
         raise _unreadable(path, error) from error
 
 
-def map_weights(path: str) -> Mapping[str, torch.Tensor]:
-    """Name -> tensor over the mapped file (privately: writing to one does not change the file). Raises PlanError."""
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except FileNotFoundError as error:
-        raise _gone(path) from error
-    except (safetensors.SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from error
+def _gone(path: Path) -> PlanError:
+    return PlanError("the weight file is gone", where=str(path), hint=HINT)
 
 
-def _gone(path: str) -> PlanError:
-    return PlanError("the weight file is gone", where=path, hint="compile the plan again")
-
-
-def _unreadable(path: str, error: Exception) -> PlanError:
+def _unreadable(path: Path, error: Exception) -> PlanError:
     hint = "run `comfyc cache verify`, then compile again"
-    return PlanError(f"the weight file cannot be read: {error}", where=path, hint=hint)
+    return PlanError(f"the weight file cannot be read: {error}", where=str(path), hint=hint)

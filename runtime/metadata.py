@@ -7,14 +7,14 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from graphs.definition import NodeDef
 from graphs.errors import PlanError
-from graphs.node import NodeDef
+from graphs.node import CONTROL_WORDS
 from graphs.nodes.packs import node_table
 
 log = logging.getLogger(__name__)
 
 Json = Any
-CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 
 
 def updated_prompt(prompt: Mapping[str, Json], changed: Mapping[str, Json]) -> dict[str, Json]:

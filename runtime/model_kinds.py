@@ -37,6 +37,7 @@ OLD_NAMES: Mapping[str, str] = MappingProxyType(
 )
 
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
+EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")  # in the order in which ComfyUI tries them
 SUFFIXES: Mapping[str, frozenset[str]] = MappingProxyType({"configs": frozenset({".yaml", ".yml"})})
 
 # what people call a kind in a message

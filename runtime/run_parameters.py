@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphs.errors import UsageError
+from graphs.operands import Param
 from graphs.parameters import checked
 from graphs.plan import Plan
-from graphs.program import Param
-from runtime.profile import check_pixels
+from runtime.limits import check_pixels
 
 Json = Any
 

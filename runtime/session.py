@@ -14,28 +14,35 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from graphs.errors import RunError
+from graphs.errors import DeviceError, RunError
 from graphs.ops import OPS
 from graphs.plan import Plan
 from graphs.plan_json import CONSTANTS_FILE, load_plan
 from graphs.program import Parameter, Program, Step
+from runtime.constants import MappedConstants
 from runtime.context import Interrupted, OpContext
+from runtime.engines import Artifacts, Engines, Leases
 from runtime.executor import execute, select
+from runtime.limits import check_inputs
 from runtime.memory import peak_rss_bytes
 from runtime.metadata import updated_prompt, updated_workflow
-from runtime.modules import Artifacts, Modules
 from runtime.ops import op_function
-from runtime.profile import check_inputs
+from runtime.pools import pool
+from runtime.preflight import preflight
 from runtime.run_parameters import changed, resolve
+from runtime.sampling.batching import alone
 from runtime.values import SavedFile
 
 if TYPE_CHECKING:
     from runtime.backends.backend import Backend, Progress
+    from runtime.sampling.batching import Calls
+    from runtime.sampling.driver import Observe
     from runtime.store import Store
 
 log = logging.getLogger(__name__)
 
 Json = Any
+TEXT_OP = "encode_text"
 OnStep = Callable[[Step], None]
 
 
@@ -54,46 +61,31 @@ class RunResult:
     peak_rss_bytes: int | None
 
 
-class _Constants(Mapping[str, torch.Tensor]):
-    """constants.safetensors, each tensor read when it is first used."""
-
-    def __init__(self, path: Path, device: torch.device) -> None:
-        from safetensors import safe_open
-
-        with safe_open(path, "pt", device=str(device)) as file:
-            self._names = tuple(file.keys())
-        self._path, self._device = path, device
-        self._tensors: dict[str, torch.Tensor] = {}
-
-    def __getitem__(self, key: str) -> torch.Tensor:
-        if key not in self._tensors:
-            from safetensors import safe_open
-
-            with safe_open(self._path, "pt", device=str(self._device)) as file:
-                self._tensors[key] = file.get_tensor(key)
-        return self._tensors[key]
-
-    def __iter__(self) -> Any:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 @dataclass(eq=False)
 class Session:
-    """An open plan. Engines are loaded by the first run that needs them and stay until close.
+    """An open plan, of a folder (Session.open) or of memory (the constructor), and the pool that it borrows from.
 
-    Any thread may call run and close; runs wait for each other, and close waits for the run at work.
+    constants: what steps folded at compile time read, on the pool's device. Engines are loaded by the first run that
+    needs them. Any thread may call run and close; runs wait for each other, and close waits for the run at work.
+    The constructor raises PlanError, DeviceError.
     """
 
     plan: Plan
-    _modules: Modules
-    _constants: Mapping[str, torch.Tensor]
-    _device: torch.device
+    constants: Mapping[str, torch.Tensor]
+    engines: Engines
     open_s: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    embeddings: Callable[[], Mapping[str, Path]] = dict  # where textual inversions are, by name: asked for at each text
     _closed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.engines.device.partition(":")[0] != self.plan.device:
+            raise DeviceError("the plan is for another device", expected=self.plan.device, got=self.engines.device)
+        self._used = {
+            name: self.plan.bindings[name] for step in self.plan.program.steps for name in step.networks.values()
+        }
+        self.engines.enter(self._used)
+        self._device = torch.device(self.engines.device)
 
     @classmethod
     def open(
@@ -103,30 +95,26 @@ class Session:
         store: Store | None = None,
         artifacts: Artifacts | None = None,
         backend: Callable[[str], Backend] | None = None,
+        device: str | None = None,
         threads: int = 0,
+        engines: Engines | None = None,
     ) -> Session:
-        """Reads and verifies a plan and checks that its engines can run here; loads none yet.
+        """Reads and verifies a plan folder and checks that its engines can run here; loads none yet.
 
         store: where engines and weights are, the user's own when None. artifacts, backend: other sources of them.
-        threads: of the networks, 0 is the library's default. Raises PlanError, DeviceError, StoreError.
+        device: which one of the plan's kind ("cuda:1"), the first when None. threads: of the networks, 0 is the
+        library's default. engines: a pool to borrow from, in place of all of these; without it the sessions of a
+        process share one for each device. Raises PlanError, DeviceError, StoreError.
         """
         started = time.perf_counter()
         plan = load_plan(Path(plan_dir))
-        if artifacts is None:
-            from runtime.artifacts import StoreArtifacts
-            from runtime.store import Store
-
-            artifacts = StoreArtifacts(store if store is not None else Store())
-        if backend is None:
-            from runtime.backends import backend as backend_of
-
-            backend = backend_of
-        modules = Modules(plan, artifacts, backend, threads)
-        modules.check(dict.fromkeys(name for step in plan.program.steps for name in step.networks.values()))
-        device = torch.device(plan.device)
-        constants_path = Path(plan_dir) / CONSTANTS_FILE
-        constants = _Constants(constants_path, device) if constants_path.is_file() else {}
-        return cls(plan, modules, constants, device, time.perf_counter() - started)
+        if engines is None:
+            engines = pool(store, artifacts, backend, device or plan.device, threads)
+        path = Path(plan_dir) / CONSTANTS_FILE
+        constants = MappedConstants(path, engines.device) if path.is_file() else {}
+        session = cls(plan, constants, engines)
+        session.open_s = time.perf_counter() - started
+        return session
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -142,12 +130,34 @@ class Session:
         progress: Progress | None = None,
         on_step: OnStep | None = None,
         cancel: threading.Event | None = None,
+        observe: Observe | None = None,
     ) -> RunResult:
-        """One run. params: by name ("3.seed"), those left out have the workflow's value.
+        """One run, alone: see start."""
+        options: dict[str, Any] = {"input_dir": input_dir, "output_dir": output_dir, "temp_dir": temp_dir}
+        return alone(
+            self.start(params, **options, progress=progress, on_step=on_step, cancel=cancel, observe=observe)
+        )
+
+    def start(
+        self,
+        params: Mapping[str, Json] | None = None,
+        *,
+        input_dir: str | Path = "input",
+        output_dir: str | Path = "output",
+        temp_dir: str | Path | None = None,
+        progress: Progress | None = None,
+        on_step: OnStep | None = None,
+        cancel: threading.Event | None = None,
+        observe: Observe | None = None,
+    ) -> Calls[RunResult]:
+        """A run that someone else drives, alone or together with others (runtime.sampling.batching).
+
+        params: by name ("3.seed"), those left out have the workflow's value.
 
         temp_dir: where previews go, a folder of the system's temporary one when None. on_step: called before each
         step that runs. progress: called with (what, done, total) within long steps; False from it, or cancel once
-        set, ends the run with Interrupted before its next step or sampling step.
+        set, ends the run with Interrupted before its next step or sampling step. observe: sees each evaluation of a
+        sampling loop, for previews.
         Raises UsageError for wrong params, RunError, PlanError, Interrupted.
         """
         values = resolve(self.plan, params or {})
@@ -155,13 +165,17 @@ class Session:
         with self._lock:
             if self._closed:
                 raise RunError("the session is closed", hint="open the plan again")
-            return _Run(self, values, (Path(input_dir), Path(output_dir), temp), progress, on_step, cancel).result()
+            with self.engines.turn(self._used.values()), Leases(self.engines, self._used) as leases:
+                folders = (Path(input_dir), Path(output_dir), temp)
+                run = _Run(self, leases, values, folders, progress, on_step, cancel, observe)
+                return (yield from run.result())
 
     def close(self) -> None:
-        """Frees the engines. Later runs raise RunError; closing again does nothing."""
+        """Frees the engines that no other open plan has. Later runs raise RunError; closing again does nothing."""
         with self._lock:
-            self._closed = True
-            self._modules.close()
+            if not self._closed:
+                self._closed = True
+                self.engines.leave(self._used)
 
     def __enter__(self) -> Session:
         return self
@@ -173,51 +187,57 @@ class Session:
 
 
 class _Run:
-    """What the steps of one run share."""
+    """The state that the steps of one run share."""
 
     def __init__(
         self,
         session: Session,
+        leases: Leases,
         values: Mapping[str, Json],
         folders: tuple[Path, Path, Path],
         progress: Progress | None,
         on_step: OnStep | None,
         cancel: threading.Event | None,
+        observe: Observe | None,
     ) -> None:
         plan = session.plan
         self._session, self._values, self._folders = session, values, folders
-        self._progress, self._on_step, self._cancel = progress, on_step, cancel
+        self._progress, self._on_step, self._cancel, self._observe = progress, on_step, cancel, observe
+        self._leases = leases
+        self._unneeded: tuple[str, ...] = ()  # networks that no later step calls
         self._changed = changed(plan, values)
         self._prompt = updated_prompt(plan.prompt, self._changed)
         self._workflow = updated_workflow(plan.workflow, plan.prompt, self._changed)
 
-    def result(self) -> RunResult:
-        session, started = self._session, time.perf_counter()
+    def result(self) -> Calls[RunResult]:
+        session, leases, started = self._session, self._leases, time.perf_counter()
         program = session.plan.program
-        loaded_before = session._modules.load_s
         kept = _written(program)
         instructions = select(program, changed=self._changed, keep=kept)
-        with torch.inference_mode():
-            outcome = execute(
-                instructions,
-                op=op_function,
-                context=self._context,
-                params=self._values,
-                constants=session._constants,
-                keep=kept,
-                check=lambda step, inputs: check_inputs(session.plan.profile, step, inputs),
-            )
-        load_s = session._modules.load_s - loaded_before
+        input_dir, output_dir, temp_dir = self._folders
+        steps = (instruction.step for instruction in instructions if not instruction.folded)
+        preflight(steps, self._values, input_dir=input_dir, output_dir=output_dir, temp_dir=temp_dir)
+        outcome = yield from execute(
+            instructions,
+            op=op_function,
+            context=self._context,
+            params=self._values,
+            constants=session.constants,
+            keep=kept,
+            check=lambda step, inputs: check_inputs(session.plan.profile, step, inputs),
+        )
         return RunResult(
             files=tuple(file for name in kept for file in outcome.values[name]),
             step_ms=outcome.step_ms,
-            seconds={"load": load_s, "run": time.perf_counter() - started - load_s},
+            seconds={"load": leases.load_s, "run": time.perf_counter() - started - leases.load_s},
             params=dict(self._values),
             peak_rss_bytes=peak_rss_bytes(),
         )
 
     def _context(self, step: Step) -> OpContext:
         session, plan = self._session, self._session.plan
+        self._leases.release(self._unneeded)
+        self._unneeded = step.releases
         input_dir, output_dir, temp_dir = self._folders
         node = step.nodes[0] if step.nodes else step.id
 
@@ -232,7 +252,7 @@ class _Run:
             self._on_step(step)
         return OpContext(
             attrs=step.attrs,
-            module=lambda role: session._modules.get(step.networks[role]),
+            module=lambda role: self._leases.module(step.networks[role]),
             device=session._device,
             compat=plan.compat,
             node=node,
@@ -240,9 +260,12 @@ class _Run:
             input_dir=input_dir,
             output_dir=output_dir,
             temp_dir=temp_dir,
-            embeddings=plan.embeddings,
+            embeddings=session.embeddings() if step.op == TEXT_OP else {},
+            compiled_embeddings=plan.embeddings,
             prompt=self._prompt,
             workflow=self._workflow,
+            model=plan.program.facts_of(step),
+            observe=self._observe,
         )
 
 

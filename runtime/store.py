@@ -10,7 +10,8 @@ at worst a data file without a record, and both are cleaned by whoever comes nex
 never changed in place, and a file that is pruned while mapped stays readable until it is closed.
 
 A read trusts size and mtime that match the record (bytes were hashed when they were written); anything else is hashed
-again, and an entry that fails is removed and reported, so that the caller makes it anew.
+again, and an entry that fails is removed and reported, so that the caller makes it anew. Only what was read and differs
+is damage: a file that may not be read, or cannot be for a moment, stays, and so does what is not ours.
 """
 
 from __future__ import annotations
@@ -19,25 +20,29 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import json
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
-
-import filelock
-import platformdirs
 
 from graphs.errors import StoreError
+from runtime.store_locks import Locks
+from runtime.store_records import (
+    KEY,
+    OUR_KEY,
+    DamagedRecordError,
+    HashingFile,
+    Record,
+    file_sha256,
+    read_record,
+    record_bytes,
+)
+from runtime.store_settings import default_max_bytes, default_root
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MAX_BYTES = 64 << 30
-_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{3,200}")
 _counter = itertools.count()
 
 
@@ -52,40 +57,8 @@ class Entry:
     used: float
 
 
-@dataclass(frozen=True)
-class _Record:
-    sha256: str
-    size_bytes: int
-    mtime_ns: int
-
-
-class _HashingFile:
-    """Counts and hashes what is written to a file: sequential writes only."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        self._file.write(data)
-        self._hash.update(data)
-        self.size_bytes += memoryview(data).nbytes
-        return memoryview(data).nbytes
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-
-Sink = _HashingFile
+Sink = HashingFile
 Make = Callable[[Sink], None]
-
-
-def default_root() -> Path:
-    """$COMFYC_CACHE, or the user's cache folder."""
-    given = os.environ.get("COMFYC_CACHE")
-    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("comfyc"))
 
 
 class Store:
@@ -93,9 +66,9 @@ class Store:
 
     def __init__(self, root: Path | None = None, max_bytes: int | None = None) -> None:
         self.root = root if root is not None else default_root()
-        self.max_bytes = max_bytes if max_bytes is not None else _bound_from_environment()
+        self.max_bytes = max_bytes if max_bytes is not None else default_max_bytes()
         self.made = 0  # entries that this object had to make, as opposed to find
-        self._entries, self._temp, self._locks = (self.root / n for n in ("entries", "temp", "locks"))
+        self._entries, self._temp, self._locks = self.root / "entries", self.root / "temp", Locks(self.root / "locks")
 
     # --- reading
 
@@ -115,7 +88,10 @@ class Store:
         entry = self.get(key)
         if entry is None:
             raise StoreError("no such entry in the store", where=str(self.root), got=key, hint="compile the plan again")
-        return entry.path.read_bytes()
+        try:
+            return entry.path.read_bytes()
+        except OSError as error:
+            raise self._unreadable(error) from error
 
     def ls(self) -> tuple[Entry, ...]:
         """Every entry that has a record, least recently used first; content is not verified."""
@@ -127,13 +103,23 @@ class Store:
         return sum(e.size_bytes for e in self.ls())
 
     def verify(self) -> tuple[str, ...]:
-        """Hashes every entry again. Damaged ones are removed; returns their keys."""
-        bad = []
+        """Hashes every entry again. Damaged ones are removed; returns their keys. Raises StoreError after the last one
+        where some could not be read: those stay."""
+        bad, unreadable, last = [], 0, None
         for entry in self.ls():
-            record = self._load_record(entry.key)
-            if record is None or not self._matches(entry.path, record):
-                self._remove_damaged(entry.key, "its content does not match its hash")
-                bad.append(entry.key)
+            try:
+                if file_sha256(entry.path) == entry.sha256:
+                    continue
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                unreadable, last = unreadable + 1, error
+                continue
+            self._remove_damaged(entry.key, "its content does not match its hash")
+            bad.append(entry.key)
+        if last is not None:
+            what = f"{unreadable} files of the store cannot be read and were not checked, {len(bad)} were damaged"
+            raise StoreError(what, where=str(self.root), got=str(last)) from last
         return tuple(bad)
 
     # --- writing
@@ -147,7 +133,11 @@ class Store:
         entry = self.get(key)
         if entry is not None:
             return entry, False
-        with self._lock(key):
+        with contextlib.ExitStack() as locked:
+            try:
+                locked.enter_context(self._locks.held(key))
+            except (OSError, NotImplementedError) as error:
+                raise self._explain(error, key, 0) from error
             entry = self.get(key)
             if entry is not None:
                 return entry, False
@@ -174,9 +164,13 @@ class Store:
                 break
             if entry.key in keep:
                 continue
-            with self._try_lock(entry.key) as held:
+            with self._locks.attempt(entry.key) as held:
                 if held:
-                    self._remove(entry.key)
+                    try:
+                        self._remove(entry.key)
+                    except OSError as error:
+                        log.warning("store: %s cannot be removed: %s", entry.key, error)
+                        continue
                     total -= entry.size_bytes
                     gone.append(entry)
         return tuple(gone)
@@ -184,7 +178,7 @@ class Store:
     # --- inside
 
     def _paths(self, key: str) -> tuple[Path, Path]:
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise StoreError("not a store key", where=str(self.root), got=repr(key))
         return self._entries / key, self._entries / f"{key}.json"
 
@@ -198,19 +192,27 @@ class Store:
         except FileNotFoundError:
             self._remove_damaged(key, "its file is gone")
             return None
+        except OSError as error:
+            raise self._unreadable(error) from error
         if stat.st_size != record.size_bytes:
             self._remove_damaged(key, f"it has {stat.st_size} bytes, expected {record.size_bytes}")
             return None
         if stat.st_mtime_ns != record.mtime_ns:
-            if not self._matches(path, record):
+            try:
+                is_whole = file_sha256(path) == record.sha256
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not is_whole:
                 self._remove_damaged(key, "its content does not match its hash")
                 return None
             with contextlib.suppress(OSError):
-                self._save_record(key, _Record(record.sha256, record.size_bytes, stat.st_mtime_ns))
+                self._save_record(key, Record(record.sha256, record.size_bytes, stat.st_mtime_ns))
         return Entry(key, path, record.sha256, record.size_bytes, used)
 
     def _listed(self, record_path: Path) -> Entry | None:
         key = record_path.name.removesuffix(".json")
+        if not KEY.fullmatch(key) or not record_path.is_file():
+            return None
         record = self._load_record(key)
         if record is None:
             return None
@@ -220,24 +222,17 @@ class Store:
             return None
         return Entry(key, self._entries / key, record.sha256, record.size_bytes, used)
 
-    def _load_record(self, key: str) -> _Record | None:
+    def _load_record(self, key: str) -> Record | None:
         try:
-            fields = json.loads(self._paths(key)[1].read_text())
-            return _Record(str(fields["sha256"]), int(fields["size_bytes"]), int(fields["mtime_ns"]))
-        except FileNotFoundError:
+            return read_record(self._paths(key)[1])
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except PermissionError as error:
-            raise StoreError("the store cannot be read", where=str(self.root), got=str(error)) from error
-        except (ValueError, KeyError, TypeError, OSError):
-            self._remove_damaged(key, "its record cannot be read")
+        except OSError as error:
+            raise self._unreadable(error) from error
+        except DamagedRecordError:
+            if OUR_KEY.fullmatch(key):  # else it may be somebody's
+                self._remove_damaged(key, "its record is none")
             return None
-
-    def _matches(self, path: Path, record: _Record) -> bool:
-        try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == record.sha256
-        except OSError:
-            return False
 
     def _write(self, key: str, make: Make, expected_bytes: int) -> Entry:
         path, _ = self._paths(key)
@@ -258,7 +253,7 @@ class Store:
                     written = sink.size_bytes
                 file.flush()
                 os.fsync(file.fileno())
-            record = _Record(sink.sha256, sink.size_bytes, temp.stat().st_mtime_ns)
+            record = Record(sink.sha256, sink.size_bytes, temp.stat().st_mtime_ns)
             os.replace(temp, path)
             self._save_record(key, record)
             _sync_folder(self._entries)
@@ -269,29 +264,34 @@ class Store:
                 temp.unlink(missing_ok=True)
         return Entry(key, path, record.sha256, record.size_bytes, record.mtime_ns / 1e9)
 
-    def _save_record(self, key: str, record: _Record) -> None:
+    def _save_record(self, key: str, record: Record) -> None:
         temp = self._temp / f"{key}~{os.getpid()}-{next(_counter)}.json"
         self._temp.mkdir(parents=True, exist_ok=True)
-        with temp.open("w") as file:
-            json.dump(asdict(record), file)
+        with temp.open("wb") as file:
+            file.write(record_bytes(record))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temp, self._paths(key)[1])
 
-    def _explain(self, error: OSError, key: str, needed: int) -> StoreError:
+    def _explain(self, error: OSError | NotImplementedError, key: str, needed: int) -> StoreError:
         free = 0
         with contextlib.suppress(OSError):
             free = shutil.disk_usage(self.root).free
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreError(
                 "the disk of the store is full", where=str(self.root),
                 expected=f"{needed} bytes for {key}", got=f"{free} bytes free",
                 hint="free some space, run `comfyc cache prune`, or point COMFYC_CACHE to another disk",
             )
         return StoreError(
-            f"cannot write {key}: {error.strerror or error}", where=str(self.root),
+            f"cannot write {key}: {getattr(error, 'strerror', None) or error}", where=str(self.root),
             hint="check the folder's permissions, or point COMFYC_CACHE to another one",
         )
+
+    def _unreadable(self, error: OSError) -> StoreError:
+        what = f"the store cannot be read: {error.strerror or error}"
+        hint = "check who may read it and how many files are open, or point COMFYC_CACHE to another folder"
+        return StoreError(what, where=str(error.filename or self.root), hint=hint)
 
     def _remove(self, key: str) -> None:
         path, record = self._paths(key)
@@ -299,56 +299,30 @@ class Store:
         path.unlink(missing_ok=True)
 
     def _remove_damaged(self, key: str, reason: str) -> None:
-        log.warning("store: %s is damaged (%s): removed, it will be made again", key, reason)
-        with contextlib.suppress(OSError):
+        try:
             self._remove(key)
+        except OSError as error:
+            log.warning("store: %s is damaged (%s), and cannot be removed: %s", key, reason, error)
+        else:
+            log.warning("store: %s is damaged (%s): removed, it will be made again", key, reason)
 
     def _clean_temp(self, key: str) -> None:
         for stale in self._temp.glob(f"{key}~*"):
-            stale.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder is not ours; what may not be removed is for its owner
+                stale.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Removes temp files and recordless data whose key nobody is making."""
-        recordless = (
-            p.name for p in self._entries.glob("*") if p.suffix != ".json" and not self._paths(p.name)[1].exists()
-        )
-        for key in {*(p.name.partition("~")[0] for p in self._temp.glob("*~*")), *recordless}:
-            with self._try_lock(key) as held:
+        names = {p.name for p in self._entries.glob("*")}
+        recordless = {n for n in names if OUR_KEY.fullmatch(n) and f"{n}.json" not in names}
+        made = {p.name.partition("~")[0] for p in self._temp.glob("*~*")}
+        for key in {key for key in made if KEY.fullmatch(key)} | recordless:
+            with self._locks.attempt(key) as held:
                 if held:
                     self._clean_temp(key)
-                    if not self._paths(key)[1].exists():
-                        self._paths(key)[0].unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        try:
-            self._locks.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(self._locks / f"{key}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except filelock.Timeout:
-                log.info("store: waiting for another process that makes %s", key)
-                lock.acquire()
-        except OSError as error:
-            raise self._explain(error, key, 0) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextlib.contextmanager
-    def _try_lock(self, key: str) -> Iterator[bool]:
-        lock = filelock.FileLock(self._locks / f"{key}.lock")
-        try:
-            self._locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
-        except (filelock.Timeout, OSError):
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+                    if OUR_KEY.fullmatch(key) and not self._paths(key)[1].exists():
+                        with contextlib.suppress(OSError):
+                            self._paths(key)[0].unlink(missing_ok=True)
 
 
 def key_of(kind: str, *parts: str) -> str:
@@ -359,16 +333,6 @@ def key_of(kind: str, *parts: str) -> str:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return f"{kind}-{digest.hexdigest()[:40]}"
-
-
-def _bound_from_environment() -> int:
-    given = os.environ.get("COMFYC_CACHE_MAX_GB")
-    if not given:
-        return DEFAULT_MAX_BYTES
-    try:
-        return int(float(given) * (1 << 30))
-    except ValueError as error:
-        raise StoreError("COMFYC_CACHE_MAX_GB is not a number", expected="gigabytes, such as 40", got=given) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,6 +20,14 @@ class Latent:
     batch_index: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """samples: like the latent's, float32. seed: of the noise that samplers draw on their way."""
+
+    samples: torch.Tensor
+    seed: int
+
+
 @dataclass(frozen=True)
 class SavedFile:
     """A file an output node wrote, in the words of ComfyUI's history.

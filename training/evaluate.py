@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from comfyc.cli import cli
+from comfyc.command_line import cli
 from comfyc.demo_model import SHAPES, install
 from comfyc.demonstration import CFG, NEGATIVE, SIDE
 from graphs.examples import example

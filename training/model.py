@@ -11,7 +11,8 @@ from compiler.networks.text import ClipText, TextConfig
 from compiler.networks.unet import UNet
 from compiler.networks.unet_config import UNetConfig
 from compiler.networks.vae import VaeConfig, VaeDecoder, VaeEncoder
-from runtime.sampling.model_sampling import ModelSampling, model_sampling
+from runtime.sampling.model_sampling import ModelSampling
+from runtime.sampling.paths import model_sampling
 
 LATENT_SCALE = 0.18215  # Stable Diffusion 1's: latents times this have unit variance
 PREFIXES = {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "text": "cond_stage_model.transformer."}

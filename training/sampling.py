@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from runtime.sampling.driver import drive
-from runtime.sampling.sampler import Prediction
+from runtime.sampling.sampler import Prediction, Sampler
 from runtime.sampling.samplers import sampler
 from runtime.sampling.sigmas import normal
 from training.model import LATENT_SCALE, Diffusion, Size, Vae, noise_table
@@ -53,5 +52,16 @@ def sample(
         uncond, cond = (table.denoised(x, part, sigma) for part in out.chunk(2))
         return Prediction(uncond + (cond - uncond) * cfg, uncond)
 
-    latent = drive(sampler("euler").start(x, sigmas, None, table), denoise)
+    latent = _driven(sampler("euler").start(x, sigmas, None, table), denoise)
     return torch.cat([vae.decode(part / LATENT_SCALE).clamp(0, 1) for part in torch.split(latent, 64)])
+
+
+def _driven(running: Sampler, denoise: Callable[[Tensor, Tensor], Prediction]) -> Tensor:
+    """The sample at the end, each query answered at once."""
+    try:
+        query = next(running)
+        while True:
+            query = running.send(denoise(*query))
+    except StopIteration as end:
+        latent: Tensor = end.value
+        return latent

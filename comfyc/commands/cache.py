@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import click
 
 from comfyc.options import json_option, loudness_options
+from runtime.store_settings import MOST_GB
 
 
 class BytesType(click.ParamType[int]):
@@ -25,7 +26,10 @@ class BytesType(click.ParamType[int]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
         if match is None:
             self.fail(f"{value!r} is not a size; write 20GB or 500MB", param, ctx)
-        return int(float(match[1]) * self.units[match[2].upper()])
+        size = float(match[1]) * self.units[match[2].upper()]
+        if size > MOST_GB << 30:
+            self.fail(f"{value!r} is larger than any disk", param, ctx)
+        return int(size)
 
 
 @click.group("cache")
@@ -77,14 +81,18 @@ def prune(max_size: int | None, everything: bool, as_json: bool) -> None:
     """Remove the least recently used files, leftovers of killed processes, and plans whose files are gone."""
     from comfyc.plan_cache import PlanCache
     from comfyc.wording import bytes_text, count_text
-    from graphs.errors import UsageError
+    from graphs.errors import StoreError, UsageError
     from runtime.store import Store
 
     if everything and max_size is not None:
         raise UsageError("--all and --max-size cannot go together")
     store = Store()
     gone = store.prune(0 if everything else store.max_bytes if max_size is None else max_size)
-    plans = PlanCache(store.root).prune(None if everything else frozenset(e.key for e in store.ls()))
+    left = store.ls()
+    if everything and left:
+        what = f"{count_text(len(left), 'file')} could not be removed"
+        raise StoreError(what, where=str(store.root), hint="they are in use, or may not be written")
+    plans = PlanCache(store.root).prune(None if everything else frozenset(e.key for e in left))
     freed = sum(e.size_bytes for e in gone)
     if as_json:
         click.echo(json.dumps({"removed": [e.key for e in gone], "plans": plans, "freed_bytes": freed}, indent=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfyc.options import FILE, json_option, loudness_options, models_option, object_info_option
+from comfyc.options import FILE, json_option, loudness_options, models_option, object_info_option, strict_option
 
 if TYPE_CHECKING:
     from graphs.errors import Problem
@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 @click.argument("workflows", nargs=-1, required=True, type=FILE, metavar="WORKFLOW...")
 @models_option
 @object_info_option
+@strict_option
 @json_option
 @loudness_options
-def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: Path | None, as_json: bool) -> None:
+def command(
+    workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: Path | None, strict: bool, as_json: bool
+) -> None:
     """Check workflows: unknown nodes, missing inputs, wrong types, values out of range, missing model files.
 
     Model files are looked for only where there are model folders (--models, $COMFYC_MODELS or ./models).
+    An output that cannot run, while others can, is left out with a warning, as in ComfyUI; --strict makes it an error.
     Exit code 3 when a workflow has errors, 4 when only model files are missing.
     """
     from comfyc.sources import folders_of, listing, schemas_of
-    from compiler.missing_models import is_missing_model
+    from compiler.checking.files import is_missing_model
 
     schemas = schemas_of(object_info)
     files = listing(folders_of(models))
-    found = {path: _problems(path, schemas, files) for path in workflows}
+    found = {path: _problems(path, schemas, files, strict) for path in workflows}
     errors = [p for problems in found.values() for p in problems if p.severity == "error"]
     if as_json:
         answers = [
@@ -52,12 +56,12 @@ def command(workflows: tuple[Path, ...], models: tuple[Path, ...], object_info: 
         for path, problems in found.items():
             _print(path, problems)
     if errors:
-        raise click.exceptions.Exit(4 if all(is_missing_model(p, schemas) for p in errors) else 3)
+        raise click.exceptions.Exit(4 if all(is_missing_model(p) for p in errors) else 3)
 
 
-def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Problem, ...]:
+def _problems(path: Path, schemas: Schemas, files: Files | None, strict: bool) -> tuple[Problem, ...]:
     from comfyc.sources import WORKFLOW_SUFFIXES, checked_file
-    from compiler.check import check
+    from compiler.checking.check import check
     from graphs.errors import Problem, WorkflowError
     from graphs.workflow import read_workflow
 
@@ -65,7 +69,7 @@ def _problems(path: Path, schemas: Schemas, files: Files | None) -> tuple[Proble
         graph = read_workflow(checked_file(path, "workflow", WORKFLOW_SUFFIXES), schemas)
     except WorkflowError as error:
         return error.problems or (Problem("bad_workflow", str(error)),)
-    return (*graph.warnings, *check(graph, schemas, files))
+    return (*graph.warnings, *check(graph, schemas, files, strict=strict).problems)
 
 
 def _print(path: Path, problems: tuple[Problem, ...]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from comfyc.options import (
+    DIRECTORY,
     FILE,
     compile_options,
     json_option,
@@ -26,6 +27,12 @@ from comfyc.options import (
 @click.option("-o", "--output", type=FILE, help="The plan folder to write. Default: WORKFLOW.plan here.")
 @models_option
 @compile_options
+@click.option(
+    "--dump-passes",
+    "dump",
+    type=DIRECTORY,
+    help="Write what each pass made of the workflow here, a text file a pass.",
+)
 @set_option
 @object_info_option
 @json_option
@@ -36,6 +43,7 @@ def command(
     models: tuple[Path, ...],
     settings: tuple[tuple[str, str], ...],
     object_info: Path | None,
+    dump: Path | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -57,7 +65,7 @@ def command(
     graph = set_in_workflow(read_graph(workflow, schemas), settings, schemas)
     began = time.perf_counter()
     with Bars() as bars:
-        result = compile_into(graph, plan_dir, options, folders_of(models), Store(), schemas, bars.report)
+        result = compile_into(graph, plan_dir, options, folders_of(models), Store(), schemas, bars.report, dump)
     seconds = time.perf_counter() - began
     plan = result.plan
     if as_json:

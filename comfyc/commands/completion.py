@@ -17,7 +17,7 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from comfyc.cli import cli
+    from comfyc.command_line import cli
 
     completion = get_completion_class(shell)
     assert completion is not None  # the choice lists only shells that click knows

@@ -20,12 +20,12 @@ from comfyc.options import FILE, json_option, loudness_options
 def command(workflow: Path, object_info: Path | None, pictures: Path | None, mermaid: bool, as_json: bool) -> None:
     """Show what the compiler makes of a workflow: each node's fate, each pass, the steps, the cost. Builds nothing."""
     from comfyc.sources import read_graph, schemas_of
-    from compiler.check import coerced
-    from compiler.explain import explain, to_json, to_mermaid, to_text
-    from compiler.graph_picture import to_svg
+    from compiler.checking.check import check
+    from compiler.reporting.explain import explain, to_json, to_mermaid, to_text
+    from compiler.reporting.graph_picture import to_svg
 
     schemas = schemas_of(object_info)
-    found = explain(coerced(read_graph(workflow, schemas), schemas), schemas)
+    found = explain(check(read_graph(workflow, schemas), schemas).runnable, schemas)
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
         for name, graph in (("before", found.before), ("after", found.after)):

@@ -75,6 +75,8 @@ def _print_steps(plan: Plan) -> None:
             notes.append(f"folded{when}")
         if step.frees:
             notes.append("frees " + ", ".join(step.frees))
+        if step.releases:
+            notes.append("last call of " + ", ".join(step.releases))
         nodes = f" (node {', '.join(step.nodes)})" if step.nodes else ""
         click.echo(f"  {step.id}: {step.op}{nodes}{' | ' + '; '.join(notes) if notes else ''}")
 
@@ -89,9 +91,9 @@ def _print_networks(plan: Plan) -> None:
         sources = ", ".join(source for source, _ in weights.sources)
         click.echo(f"  {name}: {kind}, {engine.precision}, {engine.fingerprint}")
         click.echo(f"    engine   {bytes_text(engine.size_bytes):>10}  {engine.key}")
-        click.echo(
-            f"    weights  {bytes_text(weights.size_bytes):>10}  {weights.key}{' of ' + sources if sources else ''}"
-        )
+        for label, layer in zip(("weights", *["changed"] * len(weights.layers)), weights.layers, strict=False):
+            origin = f" of {sources}" if sources and layer is weights.layers[-1] else ""
+            click.echo(f"    {label}  {bytes_text(layer.size_bytes):>10}  {layer.key}{origin}")
 
 
 def _print_passes(plan: Plan) -> None:

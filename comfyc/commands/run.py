@@ -93,7 +93,7 @@ def _refuse_compile_options(ctx: click.Context) -> None:
 
     from graphs.errors import UsageError
 
-    fixed = {"backend", "precision", "batch", "size", "targets", "freeze", "compat"}
+    fixed = {"backend", "precision", "batch", "size", "targets", "freeze", "compat", "strict", "level"}
     for parameter in ctx.command.params:
         given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
         if given and parameter.name in fixed:

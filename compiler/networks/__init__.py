@@ -24,60 +24,73 @@ from compiler.networks.text import ClipText, TextConfig
 from compiler.networks.unet import UNet, UNetContext, UNetControl, UNetCore, UNetCoreControl, UNetTime
 from compiler.networks.unet_config import UNetConfig, context_sizes, residual_sizes, time_sizes
 from compiler.networks.vae import VaeConfig, VaeDecoder, VaeDecoderU8, VaeEncoder
+from graphs.dims import Dim
 from graphs.errors import CheckpointError
 from runtime.backends.backend import TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from compiler.checkpoint import Architecture
-
 Specs = tuple[TensorSpec, ...]
 F32 = "float32"
+BATCH, HEIGHT, WIDTH, TEXT, STEPS = (Dim(name) for name in ("batch", "height", "width", "text", "steps"))
 
 
-def _config_of(part: str) -> Callable[[Architecture, Mapping[str, Any]], Config]:
-    def configure(architecture: Architecture, options: Mapping[str, Any]) -> Config:
-        config = getattr(architecture, part)
-        if config is None:
+def _config_of(part: str) -> Callable[[Mapping[str, Config], Mapping[str, Any]], Config]:
+    def configure(parts: Mapping[str, Config], options: Mapping[str, Any]) -> Config:
+        if part not in parts:
             raise CheckpointError(f"the file holds no {part}", hint="use a full checkpoint, or the loader of that part")
-        return replace(config, **{name: value for name, value in options.items() if value is not None})
+        return replace(parts[part], **{name: value for name, value in options.items() if value is not None})
 
     return configure
 
 
 def _latent(name: str, config: UNetConfig, channels: int) -> TensorSpec:
-    return TensorSpec(name, F32, ("batch", channels, "height", "width"))
+    return TensorSpec(name, F32, (BATCH, channels, HEIGHT, WIDTH))
 
 
 def _eps(config: UNetConfig) -> Specs:
     return (_latent("eps", config, config.out_channels),)
 
 
-def _unet_inputs(config: UNetConfig) -> Specs:
+def _vector(config: UNetConfig, rows: Dim) -> Specs:
+    return (TensorSpec("vector", F32, (rows, config.vector_width)),) if config.vector_width else ()
+
+
+def _whole_inputs(config: UNetConfig) -> Specs:
+    """All that a network takes besides the latent and the hint, nothing hoisted."""
     return (
-        _latent("x", config, config.in_channels),
-        TensorSpec("timesteps", F32, ("batch",)),
-        TensorSpec("context", F32, ("batch", "text", config.context_width)),
+        TensorSpec("timesteps", F32, (BATCH,)),
+        TensorSpec("context", F32, (BATCH, TEXT, config.context_width)),
+        *_vector(config, BATCH),
     )
+
+
+def _time_inputs(config: UNetConfig) -> Specs:
+    return (TensorSpec("timesteps", F32, (STEPS,)), *_vector(config, STEPS))
+
+
+def _unet_inputs(config: UNetConfig) -> Specs:
+    return (_latent("x", config, config.in_channels), *_whole_inputs(config))
 
 
 def _core_inputs(config: UNetConfig) -> Specs:
     return (
         _latent("x", config, config.in_channels),
-        TensorSpec("time", F32, ("batch", sum(time_sizes(config)))),
-        TensorSpec("context_kv", F32, ("batch", "text", sum(context_sizes(config)))),
+        TensorSpec("time", F32, (BATCH, sum(time_sizes(config)))),
+        TensorSpec("context_kv", F32, (BATCH, TEXT, sum(context_sizes(config)))),
     )
 
 
 def _residuals(config: UNetConfig) -> Specs:
-    """What a ControlNet adds to a U-Net. "height/4": the latent's height, halved twice, each time rounded up."""
+    """The outputs of a ControlNet, which the U-Net adds: at the latent's size, halved some times."""
 
-    def side(name: str, halvings: int) -> str:
-        return f"{name}/{2**halvings}" if halvings else name
+
+    def side(name: str, halvings: int) -> Dim:
+        return Dim(name, over=2**halvings)
 
     return tuple(
-        TensorSpec(f"control_{number}", F32, ("batch", width, side("height", halvings), side("width", halvings)))
+        TensorSpec(f"control_{number}", F32, (BATCH, width, side("height", halvings), side("width", halvings)))
         for number, (width, halvings) in enumerate(residual_sizes(config))
     )
 
@@ -89,17 +102,17 @@ def _control_inputs(config: ControlNetConfig, *conditions: TensorSpec) -> Specs:
 
 def _hint_image(config: ControlNetConfig) -> TensorSpec:
     scale = math.prod(HINT_STRIDES)
-    return TensorSpec("hint_image", F32, ("batch", f"height*{scale}", f"width*{scale}", config.hint_channels))
+    return TensorSpec("hint_image", F32, (BATCH, Dim("height", scale), Dim("width", scale), config.hint_channels))
 
 
 def _pixels(config: VaeConfig, dtype: str) -> TensorSpec:
-    """Height and width of pictures are multiples of the latent's: "height*8" in the graph's own terms."""
+    """Height and width of pictures are multiples of the latent's."""
     scale = config.downscale
-    return TensorSpec("image", dtype, ("batch", f"height*{scale}", f"width*{scale}", config.image_channels))
+    return TensorSpec("image", dtype, (BATCH, Dim("height", scale), Dim("width", scale), config.image_channels))
 
 
 def _vae_latent(config: VaeConfig) -> TensorSpec:
-    return TensorSpec("latent", F32, ("batch", config.embed_channels, "height", "width"))
+    return TensorSpec("latent", F32, (BATCH, config.embed_channels, HEIGHT, WIDTH))
 
 
 def _unet(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
@@ -117,6 +130,25 @@ def _control(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[
     return NetworkDef(kind, "controlnet", _config_of("controlnet"), module, inputs, outputs)
 
 
+def _text(kind: str) -> NetworkDef:
+    """A text encoder; its kind is the name of its part."""
+    return NetworkDef(
+        kind,
+        kind,
+        _config_of(kind),
+        ClipText,
+        lambda c: (
+            TensorSpec("tokens", "int64", (BATCH, c.positions)),
+            TensorSpec("override", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("override_mask", F32, (BATCH, c.positions, 1)),
+        ),
+        lambda c: (
+            TensorSpec("hidden", F32, (BATCH, c.positions, c.width)),
+            TensorSpec("pooled", F32, (BATCH, c.projection or c.width)),
+        ),
+    )
+
+
 _NETWORKS = (
     _unet("unet", UNet, _unet_inputs),
     _unet("unet_core", UNetCore, _core_inputs),
@@ -125,23 +157,19 @@ _NETWORKS = (
     _unet(
         "unet_time",
         UNetTime,
-        lambda c: (TensorSpec("timesteps", F32, ("steps",)),),
-        lambda c: (TensorSpec("time", F32, ("steps", sum(time_sizes(c)))),),
+        _time_inputs,
+        lambda c: (TensorSpec("time", F32, (STEPS, sum(time_sizes(c)))),),
     ),
     _unet(
         "unet_context",
         UNetContext,
-        lambda c: (TensorSpec("context", F32, ("batch", "text", c.context_width)),),
-        lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(context_sizes(c)))),),
+        lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.context_width)),),
+        lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(context_sizes(c)))),),
     ),
     _control(
         "controlnet",
         ControlNetStep,
-        lambda c: _control_inputs(
-            c,
-            TensorSpec("timesteps", F32, ("batch",)),
-            TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),
-        ),
+        lambda c: _control_inputs(c, *_whole_inputs(c.encoder)),
         lambda c: _residuals(c.encoder),
     ),
     _control(
@@ -149,22 +177,22 @@ _NETWORKS = (
         ControlNetCore,
         lambda c: _control_inputs(
             c,
-            TensorSpec("time", F32, ("batch", sum(control_time_sizes(c)))),
-            TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),
+            TensorSpec("time", F32, (BATCH, sum(control_time_sizes(c)))),
+            TensorSpec("context_kv", F32, (BATCH, TEXT, sum(control_context_sizes(c)))),
         ),
         lambda c: _residuals(c.encoder),
     ),
     _control(
         "controlnet_time",
         ControlNetTime,
-        lambda c: (TensorSpec("timesteps", F32, ("steps",)),),
-        lambda c: (TensorSpec("time", F32, ("steps", sum(control_time_sizes(c)))),),
+        lambda c: _time_inputs(c.encoder),
+        lambda c: (TensorSpec("time", F32, (STEPS, sum(control_time_sizes(c)))),),
     ),
     _control(
         "controlnet_context",
         ControlNetContext,
-        lambda c: (TensorSpec("context", F32, ("batch", "text", c.encoder.context_width)),),
-        lambda c: (TensorSpec("context_kv", F32, ("batch", "text", sum(control_context_sizes(c)))),),
+        lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.encoder.context_width)),),
+        lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(control_context_sizes(c)))),),
     ),
     _control(
         "controlnet_hint",
@@ -175,21 +203,7 @@ _NETWORKS = (
     _vae("vae_decoder", VaeDecoder, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, F32),)),
     _vae("vae_decoder_u8", VaeDecoderU8, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, "uint8"),)),
     _vae("vae_encoder", VaeEncoder, lambda c: (_pixels(c, F32),), lambda c: (_vae_latent(c),)),
-    NetworkDef(
-        "clip_text",
-        "clip",
-        _config_of("clip"),
-        ClipText,
-        lambda c: (
-            TensorSpec("tokens", "int64", ("batch", c.positions)),
-            TensorSpec("override", F32, ("batch", c.positions, c.width)),
-            TensorSpec("override_mask", F32, ("batch", c.positions, 1)),
-        ),
-        lambda c: (
-            TensorSpec("hidden", F32, ("batch", c.positions, c.width)),
-            TensorSpec("pooled", F32, ("batch", c.width)),
-        ),
-    ),
+    *(_text(encoder) for encoder in ("clip_l", "clip_g", "clip_h")),
 )
 
 NETWORKS: Mapping[str, NetworkDef] = MappingProxyType({n.kind: n for n in _NETWORKS})

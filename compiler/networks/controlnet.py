@@ -1,7 +1,8 @@
-"""ControlNet for the Stable Diffusion 1 family: a copy of the U-Net's encoder that sees a hint picture.
+"""ControlNet for the Stable Diffusion families: a copy of the U-Net's encoder that sees a hint picture.
 
 Keys as in the published files (lllyasviel's .pth and .safetensors) without "control_model.":
-  time_embed.0/.2, input_blocks.N..., middle_block.N...   as in the U-Net of the same config
+  time_embed.0/.2, label_emb.0.0/.2 (where the U-Net takes a vector), input_blocks.N..., middle_block.N...
+                                                          as in the U-Net of the same config
   input_hint_block.0/.2/.4/.6/.8/.10/.12/.14              3x3 convolutions from hint to model_channels, SiLU between;
                                                           .4, .8 and .12 have stride 2, so 8 pixels make a latent unit
   zero_convs.N.0                                          1x1, one per input block
@@ -25,11 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compiler.networks.unet import Conditioned, Pairs, make_block, run_block, time_embedding
+from compiler.networks.shapes import Shapes
+from compiler.networks.unet import Conditioned, Pairs, make_block, run_block
 from compiler.networks.unet_config import (
     BlockSpec,
     UNetConfig,
     contexts_of,
+    encoder_config,
     encoder_order,
     input_specs,
     middle_spec,
@@ -41,7 +44,7 @@ HINT_STRIDES = (1, 1, 2, 1, 2, 1, 2, 1)  # of the hint's convolutions; their pro
 
 @dataclass(frozen=True)
 class ControlNetConfig:
-    """encoder: of the U-Net whose encoder this is a copy of (its out_channels count for nothing).
+    """encoder: of the U-Net whose encoder this is a copy of (its out_channels are ignored).
 
     hint_widths: channels between the hint's eight convolutions.
     """
@@ -53,6 +56,13 @@ class ControlNetConfig:
     @property
     def blocks(self) -> tuple[BlockSpec, ...]:
         return encoder_order(self.encoder)
+
+
+def control_config(control: Shapes) -> ControlNetConfig:
+    """Raises CheckpointError where the shapes are of no ControlNet."""
+    encoder = encoder_config(control, control.of("input_blocks.0.0.weight", 4)[1])
+    convs = [control.of(f"input_hint_block.{2 * number}.weight", 4) for number in range(len(HINT_STRIDES))]
+    return ControlNetConfig(encoder, convs[0][1], tuple(shape[0] for shape in convs[:-1]))
 
 
 def control_time_sizes(config: ControlNetConfig) -> tuple[int, ...]:
@@ -70,13 +80,11 @@ class _Parts(Conditioned):
         self, config: ControlNetConfig, *, core: bool = False, time: bool = False, context: bool = False,
         hint: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(config.encoder.model_channels)
+        super().__init__(config.encoder, time=time)
         self.config = config
         encoder = config.encoder
         if hint:
             self.input_hint_block = _hint_block(config)
-        if time:
-            self.time_embed = time_embedding(encoder)
         if core or time or context:
             flags = {"core": core, "time": time, "context": context}
             self.input_blocks = nn.ModuleList(make_block(s, encoder, **flags) for s in input_specs(encoder))
@@ -125,10 +133,12 @@ class ControlNet(_Parts):
     def __init__(self, config: ControlNetConfig) -> None:
         super().__init__(config, core=True, time=True, context=True, hint=True)
 
-    def forward(self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor | None = None
+    ) -> list[Tensor]:
         """x: (B, C, h, w), scaled for the network; hint: (B, 3, 8h, 8w) in [0, 1]; timesteps: (B,) float32; context:
-        (B, T, context_width). Gives the residuals at strength 1."""
-        return self.residuals(x, self.embed_hint(hint), self.times(timesteps), self.keys_values(context))
+        (B, T, context_width); vector: as UNet. Gives the residuals at strength 1."""
+        return self.residuals(x, self.embed_hint(hint), self.times(timesteps, vector), self.keys_values(context))
 
 
 class ControlNetHint(_Parts):
@@ -144,18 +154,20 @@ class ControlNetStep(_Parts):
     def __init__(self, config: ControlNetConfig) -> None:
         super().__init__(config, core=True, time=True, context=True)
 
-    def forward(self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor) -> list[Tensor]:
+    def forward(
+        self, x: Tensor, hint: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor | None = None
+    ) -> list[Tensor]:
         """As ControlNet, with the hint embedded: (B, model_channels, h, w)."""
-        return self.residuals(x, hint, self.times(timesteps), self.keys_values(context))
+        return self.residuals(x, hint, self.times(timesteps, vector), self.keys_values(context))
 
 
 class ControlNetTime(_Parts):
     def __init__(self, config: ControlNetConfig) -> None:
         super().__init__(config, time=True)
 
-    def forward(self, timesteps: Tensor) -> Tensor:
-        """timesteps: (N,) float32 -> (N, sum(control_time_sizes))."""
-        return torch.cat(self.times(timesteps), dim=-1)
+    def forward(self, timesteps: Tensor, vector: Tensor | None = None) -> Tensor:
+        """timesteps: (N,) float32, vector: (N, vector_width) -> (N, sum(control_time_sizes))."""
+        return torch.cat(self.times(timesteps, vector), dim=-1)
 
 
 class ControlNetContext(_Parts):

@@ -11,23 +11,22 @@ from runtime.backends.backend import TensorSpec
 if TYPE_CHECKING:
     from torch import nn
 
-    from compiler.checkpoint import Architecture
-
 Json = Any
 Config = Any  # a frozen dataclass of the network's own
 
 
 @dataclass(frozen=True)
 class NetworkDef:
-    """part: which part of a checkpoint holds the weights ("unet", "vae", "clip").
+    """part: which part of a checkpoint holds the weights ("unet", "vae", "clip_l", ...).
 
-    configure(architecture, options) raises CheckpointError where the checkpoint lacks the part. module(config) builds
-    the torch module, also on the meta device; its parameter names are the checkpoint's keys without the part's prefix.
+    configure(parts, options), parts being the configs of a file's parts, raises CheckpointError where the file lacks
+    the part. module(config) builds the torch module, also on the meta device; its parameter names are the checkpoint's
+    keys without the part's prefix.
     """
 
     kind: str
     part: str
-    configure: Callable[[Architecture, Mapping[str, Json]], Config]
+    configure: Callable[[Mapping[str, Config], Mapping[str, Json]], Config]
     module: Callable[[Config], nn.Module]
     inputs: Callable[[Config], tuple[TensorSpec, ...]]
     outputs: Callable[[Config], tuple[TensorSpec, ...]]

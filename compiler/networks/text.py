@@ -1,7 +1,8 @@
-"""CLIP's text encoder in the key layout of transformers, as Stable Diffusion 1 checkpoints carry it.
+"""CLIP's text encoders in the key layout of transformers, as Stable Diffusion 1 checkpoints carry the one of theirs.
 
-Keys without "cond_stage_model.transformer.". Source: Radford et al., Learning Transferable Visual Models From Natural
-Language Supervision (2021); the key layout and shapes of the published checkpoints.
+Keys without "cond_stage_model.transformer."; compiler.models.open_clip_names renames the layout of open_clip to it.
+Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision (2021); the key layout and
+shapes of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compiler.networks.attention import attend
+from compiler.networks.shapes import Shapes
 
 END_TOKEN = 49407
 
@@ -21,7 +23,9 @@ END_TOKEN = 49407
 class TextConfig:
     """heads = width / 64, as every published CLIP text encoder has it (one below a width of 128).
 
-    stop_layer: -1 the last, -2 the last but one; one that lies before the first layer means the last, as in ComfyUI.
+    stop_layer: -1 the last, -2 the last but one; one that lies before the first layer means the last, behind the final
+    norm, as in ComfyUI. norm: the hidden states are taken behind the final layer norm. projection: width of the pooled
+    vector behind text_projection, 0 for none.
     """
 
     width: int = 768
@@ -31,6 +35,8 @@ class TextConfig:
     positions: int = 77
     stop_layer: int = -1
     activation: str = "quick_gelu"  # or "gelu"
+    norm: bool = True
+    projection: int = 0
 
     @property
     def heads(self) -> int:
@@ -40,7 +46,30 @@ class TextConfig:
     def stop_index(self) -> int:
         """The layer whose output is taken, counted from 0."""
         index = self.layers + self.stop_layer
-        return index if 0 <= index < self.layers else self.layers - 1
+        return index if self.stops else self.layers - 1
+
+    @property
+    def stops(self) -> bool:
+        """Whether stop_layer names a layer that there is."""
+        return 0 <= self.layers + self.stop_layer < self.layers
+
+
+def text_config(text: Shapes) -> TextConfig:
+    """Raises CheckpointError where the shapes are of no CLIP text encoder. Layer, norm and activation leave no trace
+    in the shapes: the family sets them (compiler.families)."""
+    vocabulary, width = text.of("text_model.embeddings.token_embedding.weight", 2)
+    projection = "text_projection.weight"
+    config = TextConfig(
+        width=width,
+        layers=len(text.numbers(r"text_model\.encoder\.layers\.(\d+)\.")),
+        inner=text.of("text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
+        vocabulary=vocabulary,
+        positions=text.of("text_model.embeddings.position_embedding.weight", 2)[0],
+        projection=text.of(projection, 2)[0] if projection in text.shapes else 0,
+    )
+    if width % config.heads:
+        raise text.odd("text_model", "a width that is a multiple of 64", str(width))
+    return config
 
 
 class Table(nn.Module):
@@ -101,6 +130,8 @@ class ClipText(nn.Module):
         super().__init__()
         self.config = config
         self.text_model = TextModel(config)
+        if config.projection:
+            self.text_projection = nn.Linear(config.width, config.projection, bias=False)
 
     def _layers(self) -> list[TextLayer]:
         layers = self.text_model.encoder["layers"]
@@ -111,19 +142,20 @@ class ClipText(nn.Module):
         """tokens: (B, 77) int64; override: (B, 77, W), taken in place of the token's vector where override_mask
         (B, 77, 1) is 1.
 
-        Returns hidden (B, 77, W): the chosen layer behind the final layer norm, and pooled (B, W): the last layer
-        behind it, at the first end token.
+        Returns hidden (B, 77, W): the chosen layer, and pooled (B, W or the projection's width): the last layer behind
+        the final layer norm, at the first end token.
         """
-        model = self.text_model
+        model, config = self.text_model, self.config
         x = model.embeddings["token_embedding"](tokens)
         x = torch.where(override_mask > 0.5, override, x)
         x = x + model.embeddings["position_embedding"].weight[None]  # type: ignore[index]
         states = [x]
         for layer in self._layers():
             states.append(layer(states[-1]))
-        hidden: Tensor = model.final_layer_norm(states[self.config.stop_index + 1])
-        at_end = self.config.stop_index == self.config.layers - 1
-        last = hidden if at_end else model.final_layer_norm(states[-1])
+        last: Tensor = model.final_layer_norm(states[-1])
+        hidden = states[config.stop_index + 1]
+        if config.norm or not config.stops:
+            hidden = last if config.stop_index == config.layers - 1 else model.final_layer_norm(hidden)
         end = (tokens == END_TOKEN).to(torch.int64).argmax(dim=-1)
-        pooled = torch.gather(last, 1, end[:, None, None].expand(-1, 1, self.config.width)).squeeze(1)
-        return hidden, pooled
+        pooled = torch.gather(last, 1, end[:, None, None].expand(-1, 1, config.width)).squeeze(1)
+        return hidden, self.text_projection(pooled) if config.projection else pooled

@@ -1,6 +1,7 @@
 """The U-Net of the Stable Diffusion family, whole and in the three parts that the hoist pass calls apart.
 
-All share the checkpoint's key names (without "model.diffusion_model."):
+All share the checkpoint's key names (without "model.diffusion_model."). Where the config has a vector_width, those that
+take timesteps take a vector condition behind them (SDXL: pooled text and sizes).
   UNet         x, timesteps, context -> eps
   UNetTime     timesteps -> what every res block adds, concatenated: the same for a whole sampling run
   UNetContext  context -> keys and values of every cross-attention, concatenated: the same for every step
@@ -123,14 +124,26 @@ def time_embedding(config: UNetConfig) -> nn.ModuleDict:
     return nn.ModuleDict({"0": nn.Linear(config.model_channels, width), "2": nn.Linear(width, width)})
 
 
+def vector_embedding(config: UNetConfig) -> nn.ModuleDict:
+    """Keys label_emb.0.0, label_emb.0.2."""
+    width = config.time_width
+    layers = {"0": nn.Linear(config.vector_width, width), "2": nn.Linear(width, width)}
+    return nn.ModuleDict({"0": nn.ModuleDict(layers)})
+
+
 class Conditioned(nn.Module):
-    """What the U-Net and ControlNets, copies of its encoder, share: how timestep and text reach the blocks."""
+    """What the U-Net and ControlNets, copies of its encoder, share: how timestep, vector and text reach the blocks."""
 
     time_embed: nn.ModuleDict
+    label_emb: nn.ModuleDict
 
-    def __init__(self, model_channels: int) -> None:
+    def __init__(self, config: UNetConfig, *, time: bool) -> None:
         super().__init__()
-        self.model_channels = model_channels
+        self.model_channels = config.model_channels
+        if time:
+            self.time_embed = time_embedding(config)
+            if config.vector_width:
+                self.label_emb = vector_embedding(config)
 
     def blocks(self) -> Iterator[nn.ModuleDict]:
         """In running order."""
@@ -140,10 +153,14 @@ class Conditioned(nn.Module):
         for block in self.blocks():
             yield from block.values()
 
-    def times(self, timesteps: Tensor) -> list[Tensor]:
-        """timesteps: (N,) -> per res block (N, width)."""
+    def times(self, timesteps: Tensor, vector: Tensor | None = None) -> list[Tensor]:
+        """timesteps: (N,), vector: (N, vector_width) -> per res block (N, width)."""
         h = sinusoid(timesteps, self.model_channels).to(self.time_embed["0"].weight.dtype)  # type: ignore[arg-type]
-        h = F.silu(self.time_embed["2"](F.silu(self.time_embed["0"](h))))
+        h = self.time_embed["2"](F.silu(self.time_embed["0"](h)))
+        if vector is not None:
+            layers = self.label_emb["0"]
+            h = h + layers["2"](F.silu(layers["0"](vector)))  # type: ignore[index]
+        h = F.silu(h)
         return [child.time(h) for child in self._children() if isinstance(child, ResBlock)]
 
     def keys_values(self, context: Tensor) -> list[Tensor]:
@@ -160,14 +177,12 @@ class _Parts(Conditioned):
     """The blocks, with the weights of the chosen parts only."""
 
     def __init__(self, config: UNetConfig, *, core: bool = False, time: bool = False, context: bool = False) -> None:
-        super().__init__(config.model_channels)
+        super().__init__(config, time=time)
         self.config = config
         flags = {"core": core, "time": time, "context": context}
         self.input_blocks = nn.ModuleList(make_block(s, config, **flags) for s in input_specs(config))
         self.middle_block = make_block(middle_spec(config), config, **flags)
         self.output_blocks = nn.ModuleList(make_block(s, config, **flags) for s in output_specs(config))
-        if time:
-            self.time_embed = time_embedding(config)
         if core:
             self.out = nn.ModuleDict(
                 {
@@ -222,18 +237,19 @@ class UNet(_Parts):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config, core=True, time=True, context=True)
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
-        """x: (B, C, h, w), scaled for the network; timesteps: (B,) float32; context: (B, T, context_width)."""
-        return self.predict(x, self.times(timesteps), self.keys_values(context))
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, vector: Tensor | None = None) -> Tensor:
+        """x: (B, C, h, w), scaled for the network; timesteps: (B,) float32; context: (B, T, context_width); vector:
+        (B, vector_width) where the config has one."""
+        return self.predict(x, self.times(timesteps, vector), self.keys_values(context))
 
 
 class UNetTime(_Parts):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config, time=True)
 
-    def forward(self, timesteps: Tensor) -> Tensor:
-        """timesteps: (N,) float32 -> (N, sum(time_sizes))."""
-        return torch.cat(self.times(timesteps), dim=-1)
+    def forward(self, timesteps: Tensor, vector: Tensor | None = None) -> Tensor:
+        """timesteps: (N,) float32, vector: (N, vector_width) -> (N, sum(time_sizes))."""
+        return torch.cat(self.times(timesteps, vector), dim=-1)
 
 
 class UNetContext(_Parts):
@@ -260,9 +276,11 @@ class UNetControl(_Parts):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config, core=True, time=True, context=True)
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, *control: Tensor) -> Tensor:
-        """As UNet. control: residuals as a ControlNet gives them, added to the skip connections and to the middle."""
-        return self.predict(x, self.times(timesteps), self.keys_values(context), control)
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor, *rest: Tensor) -> Tensor:
+        """As UNet. rest: the vector where the config has one, then residuals as a ControlNet gives them, added to the
+        skip connections and to the middle."""
+        vector, control = (rest[0], rest[1:]) if self.config.vector_width else (None, rest)
+        return self.predict(x, self.times(timesteps, vector), self.keys_values(context), control)
 
 
 class UNetCoreControl(_Parts):

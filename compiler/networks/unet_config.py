@@ -1,16 +1,21 @@
-"""What shape a U-Net of the Stable Diffusion family has, and the running order of its blocks."""
+"""The shape of a U-Net of the Stable Diffusion families, read from its weights, and the running order of its blocks."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from compiler.networks.shapes import Shapes
+from graphs.errors import CheckpointError
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """widths, res_blocks, depths: per resolution level, finest first. depths: transformer blocks after each res block.
 
-    heads: heads of every attention (SD1: 8), or None and head_width channels each (SD2, SDXL: 64).
+    heads: heads of every attention (SD1: 8), or None and head_width channels each (SD2, SDXL: 64). vector_width: of the
+    vector condition that is added to the time embedding (SDXL: pooled text and sizes), 0 for none.
     """
 
     in_channels: int = 4
@@ -25,6 +30,7 @@ class UNetConfig:
     heads: int | None = 8
     head_width: int = 64
     linear_projection: bool = False
+    vector_width: int = 0
 
     def heads_of(self, width: int) -> int:
         return self.heads if self.heads is not None else width // self.head_width
@@ -118,3 +124,66 @@ def residual_sizes(config: UNetConfig) -> tuple[tuple[int, int], ...]:
         halvings += spec.kind == "down"
         sizes.append((spec.width_out, halvings))
     return tuple(sizes)
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+
+def unet_config(unet: Shapes) -> UNetConfig:
+    """Raises CheckpointError for shapes that make up no U-Net. Heads leave no trace in the shapes: the family sets
+    them (compiler.families)."""
+    return encoder_config(unet, unet.of("out.2.weight", 4)[0])
+
+
+def encoder_config(unet: Shapes, out_channels: int) -> UNetConfig:
+    """From the input blocks and the middle alone, which a ControlNet has in common with its U-Net. Raises
+    CheckpointError."""
+    model_channels, in_channels = unet.of("input_blocks.0.0.weight", 4)[:2]
+    widths, counts, depths = _levels(unet)
+    attention, projection = unet.first(["attn2.to_k.weight"]), unet.first([".proj_in.weight"])
+    if attention is None or projection is None:
+        raise CheckpointError("the U-Net takes no text", where=unet.where, expected="cross-attention blocks")
+    for width in {model_channels, *widths}:
+        if width % 32:
+            raise unet.odd("input_blocks", "widths that are multiples of 32", str(width))
+    return UNetConfig(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        model_channels=model_channels,
+        time_width=unet.of("time_embed.0.weight", 2)[0],
+        widths=widths,
+        res_blocks=counts,
+        depths=depths,
+        middle_depth=_depth(unet, "middle_block"),
+        context_width=unet.of(attention, 2)[1],
+        heads=None,
+        linear_projection=len(unet.shapes[projection]) == 2,
+        vector_width=unet.of("label_emb.0.0.weight", 2)[1] if "label_emb.0.0.weight" in unet.shapes else 0,
+    )
+
+
+def _levels(unet: Shapes) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Per level: width, number of res blocks, transformer blocks after each. A level ends where a downsample stands."""
+    widths: list[int] = []
+    counts: list[int] = []
+    depths: list[int] = []
+    fresh = True
+    for n in unet.numbers(r"input_blocks\.(\d+)\.")[1:]:
+        block = f"input_blocks.{n}"
+        if f"{block}.0.op.weight" in unet.shapes:
+            fresh = True
+            continue
+        width, depth = unet.of(f"{block}.0.out_layers.3.weight", 4)[0], _depth(unet, block)
+        if fresh:
+            widths, counts, depths, fresh = [*widths, width], [*counts, 0], [*depths, depth], False
+        counts[-1] += 1
+        if (width, depth) != (widths[-1], depths[-1]):
+            raise unet.odd(
+                f"{block}.0.out_layers.3.weight", f"width {widths[-1]} and {depths[-1]} transformer blocks as before",
+                f"width {width} and {depth}",
+            )  # fmt: skip
+    return tuple(widths), tuple(counts), tuple(depths)
+
+
+def _depth(unet: Shapes, block: str) -> int:
+    return len(unet.numbers(rf"{re.escape(block)}\.1\.transformer_blocks\.(\d+)\."))

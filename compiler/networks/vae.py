@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compiler.networks.attention import attend
+from compiler.networks.shapes import Shapes
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,22 @@ class VaeConfig:
     @property
     def downscale(self) -> int:
         return int(2 ** (len(self.widths) - 1))
+
+
+def vae_config(vae: Shapes) -> VaeConfig:
+    """Raises CheckpointError where the shapes are of no VAE."""
+    levels = vae.numbers(r"decoder\.up\.(\d+)\.")
+    widths = tuple(vae.of(f"decoder.up.{level}.block.0.conv2.weight", 4)[0] for level in levels)
+    for width in widths or (0,):
+        if width % 32 or not width:
+            raise vae.odd("decoder.up", "levels with widths that are multiples of 32", str(list(widths)))
+    return VaeConfig(
+        widths=widths,
+        res_blocks=len(vae.numbers(r"decoder\.up\.0\.block\.(\d+)\.")) - 1,
+        latent_channels=vae.of("decoder.conv_in.weight", 4)[1],
+        embed_channels=vae.of("post_quant_conv.weight", 4)[1],
+        image_channels=vae.of("decoder.conv_out.weight", 4)[0],
+    )
 
 
 def _norm(width: int) -> nn.GroupNorm:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from compiler.check import find_schema
 from compiler.passes.dissolve_primitives import makes_compile_time_values
 from compiler.passes.driver import Change, Context, PassResult
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import Json, Link, Node, NodeDef
+from graphs.node import Json, Link, Node
+from graphs.node_classes import find_schema
 
 Key = tuple[object, ...]
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import merged_nodes, replace_refs, restructured
-from graphs.program import Literal, Operand, OperandTree, Program, Ref, Step
+from graphs.operands import Literal, Operand, OperandTree, Ref
+from graphs.program import Program, Step
 
 Key = tuple[object, ...]
 
@@ -15,8 +16,9 @@ Key = tuple[object, ...]
 def dedupe_steps(program: Program, context: Context) -> PassResult[Program]:
     """Compute equal values once.
 
-    1. A pure step with the op, inputs, attributes and networks of an earlier one is removed; its outputs are those of
-    the earlier one. Inputs are compared after merging what they refer to.
+    1. A pure step with the op, inputs, attributes, networks and model of an earlier one is removed; its outputs are
+    those of the earlier one. Inputs are compared after merging what they refer to. Models are the same where their
+    facts are: the weights that a step uses are those of its networks.
     2. Two parameters are never equal, whatever their defaults: a run may set them apart.
     3. The earlier step stands for the nodes of both.
     """
@@ -29,7 +31,7 @@ def dedupe_steps(program: Program, context: Context) -> PassResult[Program]:
         if not context.ops[step.op].pure:
             kept.append(step)
             continue
-        place = first.setdefault(_key(step), len(kept))
+        place = first.setdefault(_key(step, program), len(kept))
         if place == len(kept):
             kept.append(step)
             continue
@@ -42,11 +44,17 @@ def dedupe_steps(program: Program, context: Context) -> PassResult[Program]:
     return PassResult(restructured(program, kept), tuple(changes))
 
 
-def _key(step: Step) -> Key:
+def _key(step: Step, program: Program) -> Key:
     inputs = tuple((name, _tree(value)) for name, value in sorted(step.inputs.items()))
     attrs = json.dumps(dict(step.attrs), sort_keys=True)
     folding = (tuple(step.folded), step.folded_when)
-    return (step.op, inputs, attrs, tuple(sorted(step.networks.items())), folding)
+    return (step.op, inputs, attrs, tuple(sorted(step.networks.items())), _model(step, program), folding)
+
+
+def _model(step: Step, program: Program) -> object:
+    """Before the file is open a model has no facts and is known by its name."""
+    facts = program.models[step.model].facts if step.model is not None else {}
+    return json.dumps(dict(facts), sort_keys=True) if facts else step.model
 
 
 def _tree(value: OperandTree) -> object:

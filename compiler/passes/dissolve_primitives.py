@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from compiler.check import find_schema
+from compiler.lowering.plumbing import PRIMITIVES
 from compiler.passes.driver import Change, Context, PassResult
-from compiler.plumbing import COMPILE_TIME_TYPES, PRIMITIVES
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import Json, Link, Node, NodeDef
+from graphs.node import Json, Link, Node
+from graphs.node_classes import find_schema
+from graphs.values import COMPILE_TIME_TYPES
 
 
 def dissolve_primitives(graph: Graph, context: Context) -> PassResult[Graph]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from compiler.lowering.plumbing import PASS_THROUGH
 from compiler.passes.driver import Change, Context, PassResult
-from compiler.plumbing import PASS_THROUGH
 from graphs.graph import Graph
 from graphs.node import Json, Link, Node
 

@@ -1,4 +1,4 @@
-"""Runs passes one after another and holds each of them to its word. See docs/writing_passes.md.
+"""Runs passes one after another and verifies each result and the changes it reports. CONTRIBUTING.md: how to add one.
 
 A pass is a function (graph, context) -> PassResult or (program, context) -> PassResult. It computes a new value and
 never changes the one it was given; what it did is in the changes, one per node or step, with the reason.
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from compiler.dump import graph_text, program_text
 from compiler.options import CompileOptions
 from compiler.passes.verify import Broken, verify_graph_step, verify_program, verify_program_step
-from compiler.text import graph_text, program_text
+from graphs.definition import NodeDef
 from graphs.errors import PassError
 from graphs.graph import Graph
-from graphs.node import NodeDef
 from graphs.ops import OPS, OpSpec
 from graphs.plan import PassRecord
 from graphs.program import Program
@@ -68,7 +68,7 @@ class Context:
     options: CompileOptions = field(default_factory=CompileOptions)
     ops: Mapping[str, OpSpec] = field(default_factory=lambda: OPS)
     folder: Folder | None = None
-    sizes: Sizes | None = None  # None: compiler.sizes.value_sizes
+    sizes: Sizes | None = None  # None: compiler.cost.value_sizes
 
 
 class PassFunction(Protocol[T]):

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import replace_refs, restructured, uses
+from graphs.operands import Const, Literal, Operand, Param, Ref
 from graphs.ops import OpSpec
-from graphs.program import Const, Literal, Operand, Param, Program, Ref, Step
+from graphs.program import Program, Step
 
 
 def fold(program: Program, context: Context) -> PassResult[Program]:

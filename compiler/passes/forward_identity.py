@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import replace_refs, restructured
-from graphs.program import Operand, Program, Ref
+from graphs.operands import Operand, Ref
+from graphs.program import Program
 
 IDENTITY = "identity"
 

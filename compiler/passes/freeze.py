@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from compiler.passes.driver import Change, Context, PassResult
 from compiler.passes.rewrite import replace_operands
-from graphs.program import Literal, Operand, Param, Program
+from graphs.operands import Literal, Operand, Param
+from graphs.program import Program
 
 
 def freeze(program: Program, context: Context) -> PassResult[Program]:

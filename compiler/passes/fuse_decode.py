@@ -63,7 +63,7 @@ def _decoder(networks: dict[str, NetworkUse], plain: str, names: Names) -> str:
     for network in networks.values():
         if (network.kind, network.weights, network.options) == (DECODER_U8, source.weights, source.options):
             return network.id
-    twin = replace(source, id=names.new(plain.replace(DECODER, DECODER_U8, 1)), kind=DECODER_U8)
+    twin = replace(source, id=names.network(plain.replace(DECODER, DECODER_U8, 1)), kind=DECODER_U8)
     networks[twin.id] = twin
     return twin.id
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compiler.check import output_nodes
 from compiler.passes.driver import Change, Context, PassResult
 from graphs.graph import Graph
+from graphs.node_classes import output_nodes
 
 
 def prune(graph: Graph, context: Context) -> PassResult[Graph]:

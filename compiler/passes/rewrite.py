@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from graphs.program import Operand, OperandTree, Program, Ref, Step
+from graphs.operands import Operand, OperandTree, Ref
+from graphs.program import Program, Step
 
 
 def replace_operands(steps: Iterable[Step], new: Callable[[Operand], Operand]) -> tuple[Step, ...]:
@@ -33,25 +34,38 @@ def merged_nodes(*steps: Step) -> tuple[str, ...]:
 
 
 def restructured(program: Program, steps: Iterable[Step]) -> Program:
-    """The program with other steps, none of which frees anything: values may live longer now, or be gone. The schedule
-    pass decides that again."""
-    return program.with_steps(tuple(replace(step, frees=()) if step.frees else step for step in steps))
+    """The program with other steps, none of which frees or releases anything: values and networks may live longer now,
+    or be gone. The schedule pass decides that again."""
+    return program.with_steps(
+        tuple(replace(step, frees=(), releases=()) if step.frees or step.releases else step for step in steps)
+    )
 
 
 class Names:
     """Names for new steps, values and networks that are not taken yet."""
 
     def __init__(self, program: Program) -> None:
-        self._taken = {step.id for step in program.steps} | set(program.networks)
-        self._taken.update(name for step in program.steps for name in step.outputs)
+        self._steps = {step.id for step in program.steps}
+        self._values = {name for step in program.steps for name in step.outputs}
+        self._networks = set(program.networks)
 
-    def new(self, name: str) -> str:
-        candidate, number = name, 1
-        while candidate in self._taken:
-            number += 1
-            candidate = f"{name}.{number}"
-        self._taken.add(candidate)
-        return candidate
+    def step(self, name: str) -> str:
+        return _untaken(name, self._steps)
+
+    def value(self, name: str) -> str:
+        return _untaken(name, self._values)
+
+    def network(self, name: str) -> str:
+        return _untaken(name, self._networks)
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}.{number}"
+    taken.add(candidate)
+    return candidate
 
 
 def _replaced(step: Step, new: Callable[[Operand], Operand]) -> Step:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import NodeDef
+from graphs.operands import Param, Ref
 from graphs.ops import OpSpec
-from graphs.program import Param, Program, Ref, Step
+from graphs.program import Program, Step
 
 Broken = str  # what does not hold, for people
 
@@ -32,9 +33,10 @@ def verify_graph_step(before: Graph, after: Graph, schemas: Mapping[str, NodeDef
 
 
 def verify_program(program: Program, ops: Mapping[str, OpSpec]) -> Iterator[Broken]:
-    """Unique names, values made before they are used and not after they are freed, steps that fit their op, parameters
-    and networks that exist."""
+    """Unique names, values made before they are used and not after they are freed, networks called before they are
+    released, steps that fit their op, parameters and networks that exist."""
     yield from _names(program)
+    released: set[str] = set()
     defined: set[str] = set()
     freed: set[str] = set()
     for step in program.steps:
@@ -49,6 +51,9 @@ def verify_program(program: Program, ops: Mapping[str, OpSpec]) -> Iterator[Brok
             if name not in defined or name in freed:
                 yield f"step {step.id} frees '{name}', which is {'freed already' if name in freed else 'not there'}"
             freed.add(name)
+        for name in released.intersection(step.networks.values()):
+            yield f"step {step.id} calls network '{name}' after it is released"
+        released.update(step.releases)
 
 
 def verify_program_step(before: Program, after: Program, ops: Mapping[str, OpSpec]) -> Iterator[Broken]:
@@ -94,7 +99,7 @@ def _signature(step: Step, spec: OpSpec) -> Iterator[Broken]:
         if name not in step.inputs:
             yield f"step {step.id}: input '{name}' of op {spec.name} is missing"
     for name in step.inputs:
-        if name not in spec.inputs and name not in spec.optional:
+        if not spec.takes(name):
             yield f"step {step.id}: op {spec.name} has no input '{name}'"
     for role in spec.networks:
         if role not in step.networks:
@@ -119,6 +124,8 @@ def _operands(step: Step, program: Program, defined: set[str], freed: set[str]) 
     for name in step.folded_when:
         if name not in program.parameters:
             yield f"step {step.id} is folded for the parameter '{name}', which is not declared"
+    if step.model is not None and step.model not in program.models:
+        yield f"step {step.id}: there is no model '{step.model}'"
     for role, network in step.networks.items():
         if network not in program.networks:
             yield f"step {step.id}, role '{role}': there is no network '{network}'"

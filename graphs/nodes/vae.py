@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from graphs.node import Input, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.definition import Builder
+from graphs.node import Node
+from graphs.rows import compiled
+from graphs.values import VaeValue
 
 
 def _lower_decode(node: Node, b: Builder) -> None:
-    network = b.network("vae_decoder", b.vae().weights)
+    network = b.network("vae_decoder", b.take("vae", VaeValue).weights)
     (image,) = b.emit("decode_latent", {"latent": b.operand("samples")}, networks={"vae_decoder": network})
     b.output(0, image)
 
 
-VAE_DECODE = NodeDef(
-    class_type="VAEDecode",
-    display_name="VAE Decode",
-    category="latent",
-    inputs=(Input("samples", "LATENT"), Input("vae", "VAE")),
-    outputs=(Output("IMAGE", "IMAGE"),),
-    lower=_lower_decode,
-)
-
-
 def _lower_encode(node: Node, b: Builder) -> None:
-    network = b.network("vae_encoder", b.vae().weights)
+    network = b.network("vae_encoder", b.take("vae", VaeValue).weights)
     (latent,) = b.emit("encode_image", {"image": b.operand("pixels")}, networks={"vae_encoder": network})
     b.output(0, latent)
 
 
-VAE_ENCODE = NodeDef(
-    class_type="VAEEncode",
-    display_name="VAE Encode",
-    category="latent",
-    inputs=(Input("pixels", "IMAGE"), Input("vae", "VAE")),
-    outputs=(Output("LATENT", "LATENT"),),
-    lower=_lower_encode,
+ROWS = (
+    compiled("VAEDecode", _lower_decode),
+    compiled("VAEEncode", _lower_encode),
 )

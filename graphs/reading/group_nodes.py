@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphs.node import Input
+from graphs.node import CONTROL_WORDS, Input
 from graphs.reading import virtual_nodes
 from graphs.reading.fields import slot_index, slot_type
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_format import input_slots
 from graphs.reading.ui_graph import Definition, Document, UiGraph, UiLink, UiNode
 from graphs.reading.widget_list import SEEDS, Widget, widgets_of
-from graphs.reading.widget_walk import CONTROL_WORDS, walk
+from graphs.reading.widget_walk import walk
 from graphs.reading.widgets import by_listed_inputs
 from graphs.schemas import Schemas
 

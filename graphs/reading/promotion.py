@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphs.node import CONTROL_WORDS
 from graphs.reading.findings import Findings
 from graphs.reading.ui_graph import INPUT_NODE, Definition, Document, UiInput, UiLink, UiNode
-from graphs.reading.widget_walk import CONTROL_WORDS
 
 Json = Any
 

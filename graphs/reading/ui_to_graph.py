@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
-from graphs.node import Link, Node, NodeDef
+from graphs.node import Link, Node
 from graphs.reading import virtual_nodes
 from graphs.reading.connect import connect
 from graphs.reading.custom_combo import with_index

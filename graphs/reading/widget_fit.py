@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphs.dynamic_inputs import DYNAMIC_COMBO
 from graphs.node import COMBO, Input
-from graphs.reading.widget_list import DYNAMIC_COMBO, dynamic_members, widget_type
+from graphs.reading.widget_list import dynamic_members, widget_type
 
 Json = Any
 

@@ -10,20 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphs.node import COMBO, WIDGET_TYPES, Input, NodeDef
+from graphs.definition import NodeDef
+from graphs.dynamic_inputs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP
+from graphs.node import BROWSER_WIDGETS, COMBO, WIDGET_TYPES, Input
 from graphs.object_info import input_def
 
 Json = Any
 
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-DYNAMIC_GROUP = "COMFY_DYNAMICGROUP_V3"
-AUTOGROW = "COMFY_AUTOGROW_V3"
-# Types that the front end shows as widgets beyond the five that the server converts.
-BROWSER_WIDGETS = frozenset(
-    {"COLOR", "COLORS", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM"}
-    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP", "IMAGECOMPARE", "COMPOSITOR", "AUDIO_RECORD"}
-    | {"VIDEO_EDIT", "CHART", "GALLERIA", "RESOLUTION_PREVIEW", "LIGHT_INFO_PREVIEW"}
-)
 SEEDS = frozenset({"seed", "noise_seed"})
 MAX_ROWS = 1000  # of one dynamic group or options of one custom combo
 

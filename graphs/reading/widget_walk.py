@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphs.dynamic_inputs import DYNAMIC_COMBO
+from graphs.node import CONTROL_WORDS
 from graphs.reading.widget_fit import BAD, POOR, STRONG, WEAK, fit
 from graphs.reading.widget_list import (
-    DYNAMIC_COMBO,
     SEEDS,
     Widget,
     default_key,
@@ -19,7 +20,6 @@ from graphs.reading.widget_list import (
 
 Json = Any
 
-CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 MAX_CELLS = 4000  # of the table that `align` fills
 _TRIVIAL = (None, "", "image", "audio", "video", "file")
 _BUTTONS = ("upload3dmodel", "uploadExtraResources", "clear")  # stand right after a 3D file's widget

@@ -19,24 +19,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from graphs.node import NodeDef
+from graphs.definition import NodeDef
+from graphs.dynamic_inputs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP
+from graphs.node import CONTROL_WORDS
 from graphs.reading.custom_combo import custom_combo_values, with_index
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode
 from graphs.reading.widget_default import UNKNOWN, default_of, settled
 from graphs.reading.widget_fit import BAD, POOR, STRONG, WEAK, fit
 from graphs.reading.widget_list import (
-    AUTOGROW,
     CUSTOM_COMBO,
-    DYNAMIC_COMBO,
-    DYNAMIC_GROUP,
     Widget,
     dynamic_members,
     widget_type,
     widgets_of,
 )
-from graphs.reading.widget_walk import CONTROL_WORDS, Walk, align, walk
-from graphs.schemas import SERVER, partner_classes
+from graphs.reading.widget_walk import Walk, align, walk
+from graphs.schemas import SERVER
+from graphs.shipped_schemas import partner_classes
 
 Json = Any
 

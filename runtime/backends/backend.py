@@ -1,43 +1,33 @@
-"""What a backend is: builds engine bytes from an exported network, loads them with weights, runs them.
+"""The protocols of a backend: it builds an engine from an exported network, loads it with weights, runs it.
 
-bytes are the contract: build on one machine, load on another of the same fingerprint. Weights are data: one engine
-serves every checkpoint of its architecture, unless the library can only build with the weights inside.
+An engine is a file: built on one machine, loaded on another of the same fingerprint. Weights are data, in layers of
+which the later wins: one engine serves every checkpoint of its architecture and every mix of LoRAs, unless the library
+can only build with the weights inside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from graphs.dims import Size
 
 if TYPE_CHECKING:
     import torch
 
-# The name that ONNX graphs give their weight file: as long as a file's name gets, so that a backend can put the real
-# one in its place without taking the graph apart.
-WEIGHTS_LOCATION = "weights".ljust(160, "_")
+# Digits of a weight's offset in an ONNX graph, and bytes of its file's name (as long as names of files get): both of
+# fixed length, so that a backend can put the real ones in their place without taking the graph apart.
+OFFSET_DIGITS = 20
+LOCATION_BYTES = 160
 # Metadata of an ONNX graph: which header the weight file must have for the graph's places to be right (its SHA-256).
 LAYOUT_KEY = "weight_layout"
 
-Dim = int | str  # a str names a dynamic dimension: "batch", "height", "height*8", "height/4"; see size_of
 
-
-def base_name(dim: str) -> str:
-    """The dynamic dimension that a dimension follows: "height" for "height", "height*8" and "height/4"."""
-    return dim.partition("*")[0].partition("/")[0]
-
-
-def size_of(dim: Dim, sizes: Mapping[str, int]) -> int:
-    """The number behind a dimension. sizes: of the dynamic dimensions by name.
-
-    "height*8" is a multiple; "height/4" is height halved twice, rounded up each time, as convolutions of stride 2 do.
-    """
-    if isinstance(dim, int):
-        return dim
-    size = sizes[base_name(dim)]
-    _, _, factor = dim.partition("*")
-    _, _, divisor = dim.partition("/")
-    return -(-size // int(divisor)) if divisor else size * int(factor or 1)
+def weight_location(number: int) -> str:
+    """The name that an ONNX graph gives the file of its weight of that number, in the order of the weight file."""
+    return f"weight{number:06d}".ljust(LOCATION_BYTES, "_")
 
 
 @dataclass(frozen=True)
@@ -46,18 +36,28 @@ class TensorSpec:
 
     name: str
     dtype: str
-    shape: tuple[Dim, ...]
+    shape: tuple[Size, ...]
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What to build for. profile: dynamic dimension -> (min, opt, max), in the network's units (latents, tokens)."""
+    """What an engine is built for. profile: dynamic dimension -> (min, opt, max), in the network's units (latents,
+    tokens)."""
 
     precision: str
     device: str  # "cpu", "cuda"
     profile: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()  # compute capabilities for ahead-of-time builds: ("sm89", "sm120")
-    threads: int = 0  # 0: the library's default
+
+
+@dataclass(frozen=True)
+class LoadSpec:
+    """Where and how an engine runs. device: with its index, as torch names it ("cpu", "cuda:1"). threads: 0 is the
+    library's default. arena: scratch memory to share; None where each engine may have its own."""
+
+    device: str = "cpu"
+    threads: int = 0
+    arena: Arena | None = None
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class NetworkModel:
 
     graph: the artifact in the form the backend asks for (Backend.form): an ONNX skeleton without weight data in the
     dialect "onnx" or "onnx-ort" or "onnx-trt", or a weightless torch.export program ("exported-program").
-    weights_file: safetensors with the tensors named as in graph, memory-mapped when needed.
+    weights: layers of safetensors files with the tensors named as in graph, memory-mapped when needed.
     """
 
     kind: str
     graph: bytes
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    weights_file: str | None = None
+    weights: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,29 @@ class Availability:
 Progress = Callable[[str, int, int], bool]  # (phase, done, total) -> False cancels
 
 
+class Arena(Protocol):
+    """Scratch memory of a device for engines that never run at the same time (runtime.engines.DeviceArena).
+
+    A module that needs activations asks once, when it is loaded, and keeps what it got. Backends whose library brings
+    its own allocator (every one on the CPU) ignore the arena."""
+
+    def take(self, size_bytes: int) -> torch.Tensor:
+        """(size_bytes,) uint8 on the device, shared with every other taker, contents undefined between calls."""
+
+
 class Module(Protocol):
-    """A loaded engine. A call only binds and launches."""
+    """A loaded engine. Everything is allocated and captured when it is loaded: a call only binds and launches."""
 
-    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]: ...
+    def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Runs on the device's current stream and does not wait for it. The outputs are valid until the next call of
+        this module: a caller that keeps one clones it. Raises RunError."""
 
-    def close(self) -> None: ...
+    def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
+        """Replaces weights by initializer name, in the shapes and dtypes of the weight file; the others stay. No call
+        may be under way. Raises PlanError for a name or shape that the engine does not have."""
+
+    def close(self) -> None:
+        """Frees the memory; the module is not called again."""
 
 
 class Backend(Protocol):
@@ -103,11 +120,14 @@ class Backend(Protocol):
     form: str  # the NetworkModel.graph form it builds from
     profiled: bool  # whether an engine is bound to the sizes of its EngineSpec.profile
     weights_inside: bool  # whether an engine is bound to the weights it was built with, and carries them
+    # Whether several threads may call one module at once, each with outputs of its own. Where not, runs take turns.
+    reentrant: bool
 
     def available(self) -> Availability: ...
 
     def fingerprint(self, spec: EngineSpec) -> str:
-        """Library name and version, device capability: what an engine is bound to."""
+        """Library name and version, device capability: all that an engine of this spec is bound to. At load time it is
+        computed again from the spec that the EngineRef records and compared with the fingerprint beside it."""
 
     def check(self, spec: EngineSpec) -> None:
         """Refuses, before any work, what cannot be built: a precision, a device, targets. Raises UsageError,
@@ -116,5 +136,6 @@ class Backend(Protocol):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes | memoryview:
         """Raises BuildError, DeviceError; KeyboardInterrupt cancels cleanly."""
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
-        """weights_file: safetensors, memory-mapped. Raises PlanError, DeviceError."""
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+        """engine: the file of what build gave. weights: safetensors files, memory-mapped, the later wins; the first
+        has every weight of the network. Raises PlanError, DeviceError."""

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from graphs.errors import BuildError, DeviceError
@@ -45,15 +46,17 @@ class Built:
 
 
 def run_build(module: str, request: Mapping[str, Json], graph: bytes, progress: Progress | None = None) -> Built:
-    """Runs `python -m module` and gives it a request. request["kind"] names the network in messages.
+    """Runs `python -P -m module` and gives it a request. request["kind"] names the network in messages.
 
     Raises BuildError, DeviceError (the library cannot be loaded), KeyboardInterrupt (also where progress refuses).
     """
     kind = str(request["kind"])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)}
+    # -P and no empty entry: a folder named runtime in the current folder is not ours
+    ours = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([ours, *(p for p in sys.path if p)])}
     with tempfile.TemporaryFile() as printed:
         child = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed,
+            [sys.executable, "-P", "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=printed,
             env=environment,
         )  # fmt: skip
         assert child.stdin is not None

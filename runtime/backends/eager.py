@@ -1,6 +1,6 @@
 """The reference: a saved torch.export program, run by torch in float32. No network code at run time.
 
-Engine bytes are the program without weights; the weight file is mapped in as its parameters when it is loaded.
+An engine is the program without weights; the weight files are mapped in as its parameters when it is loaded.
 """
 
 from __future__ import annotations
@@ -8,20 +8,21 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
 
 from graphs.errors import PlanError, RunError, UsageError
-from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress
-from runtime.mapped import map_weights
+from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress
+from runtime.mapped import map_layers, require_fit
 
 
 class EagerModule:
-    """weights: in the order of the program's first placeholders; the user's inputs follow, by name."""
+    """weights: by name, in the order of the program's first placeholders; the user's inputs follow, by name."""
 
     def __init__(
-        self, call: torch.fx.GraphModule, weights: tuple[torch.Tensor, ...], inputs: tuple[str, ...],
+        self, call: torch.fx.GraphModule, weights: dict[str, torch.Tensor], inputs: tuple[str, ...],
         outputs: tuple[str, ...],
     ) -> None:
         self._call, self._weights = call, weights
@@ -34,13 +35,18 @@ class EagerModule:
             raise RunError("an input is missing", where="eager module", expected=", ".join(self._inputs)) from error
         try:
             with torch.no_grad():
-                results = self._call(*self._weights, *given)
+                results = self._call(*self._weights.values(), *given)
         except RuntimeError as error:
             raise RunError(f"torch: {error}", where="eager module") from error
         return dict(zip(self._outputs, results, strict=True))
 
+    def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
+        for name, tensor in changed.items():
+            require_fit(name, tensor, self._weights.get(name))
+        self._weights |= changed
+
     def close(self) -> None:
-        self._weights = ()
+        self._weights = {}
 
 
 class EagerBackend:
@@ -48,6 +54,7 @@ class EagerBackend:
     form = "exported-program"
     profiled = False
     weights_inside = False
+    reentrant = True
 
     def available(self) -> Availability:
         return Availability(True, True, torch.__version__, "torch on CPU, float32")
@@ -65,21 +72,23 @@ class EagerBackend:
         self.check(spec)
         return _bundle(model)
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> EagerModule:
-        program, inputs, outputs = _unbundle(engine)
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> EagerModule:
+        """Runs on the CPU, with torch's threads; spec.threads and spec.arena are for other libraries."""
+        program, inputs, outputs = _unbundle(engine.read_bytes())
         signature = program.graph_signature
         named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-        mapped = map_weights(weights_file) if weights_file is not None else {}
+        mapped = map_layers(weights)
         order = [n.name for n in program.graph.nodes if n.op == "placeholder"]
         try:
-            weights = tuple(mapped[named[name]] for name in order if name in named)
+            ordered = {named[name]: mapped[named[name]] for name in order if name in named}
         except KeyError as error:
             raise PlanError(
-                "the weight file lacks a weight of the network", where=str(weights_file), expected=str(error.args[0])
+                "the weight file lacks a weight of the network", where=", ".join(map(str, weights)),
+                expected=str(error.args[0]),
             ) from error
-        if len(order) - len(weights) != len(inputs):
+        if len(order) - len(ordered) != len(inputs):
             raise PlanError("the saved program has other inputs than its engine says", hint="compile the plan again")
-        return EagerModule(program.graph_module, weights, inputs, outputs)
+        return EagerModule(program.graph_module, ordered, inputs, outputs)
 
 
 def _bundle(model: NetworkModel) -> bytes:

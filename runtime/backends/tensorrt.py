@@ -11,10 +11,13 @@ import importlib.metadata
 import importlib.util
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
+from graphs.dims import Size
 from graphs.errors import BuildError, DeviceError, UsageError
-from runtime.backends.backend import Availability, EngineSpec, Module, NetworkModel, Progress, TensorSpec
+from graphs.plan import PRECISIONS
+from runtime.backends.backend import Availability, EngineSpec, LoadSpec, Module, NetworkModel, Progress, TensorSpec
 from runtime.backends.build_process import Built, run_build
 
 log = logging.getLogger(__name__)
@@ -34,7 +37,6 @@ TARGETS: Mapping[str, str] = MappingProxyType(
         "sm121": "Blackwell: GB10",
     }
 )
-PRECISIONS = ("fp16", "bf16", "fp32")
 NOT_RUN = "running TensorRT engines needs an NVIDIA GPU and is not part of this version, which builds them only"
 _RUN_HINT = "compile with --backend onnxruntime to make pictures on this machine"
 
@@ -44,6 +46,7 @@ class TensorRtBackend:
     form = "onnx-trt"
     profiled = True
     weights_inside = True
+    reentrant = False
 
     def available(self) -> Availability:
         """Looks for the library without loading it."""
@@ -80,17 +83,17 @@ class TensorRtBackend:
     def built(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> Built:
         """As build, with what the builder measured. Raises UsageError, BuildError, DeviceError, KeyboardInterrupt."""
         self.check(spec)
-        if model.weights_file is None:
+        if not model.weights:
             raise BuildError("no weight file was given, and engines here carry their weights", where=model.kind)
         request = {
             "kind": model.kind,
-            "weights": model.weights_file,
+            "weights": [str(path) for path in model.weights],
             "targets": list(spec.targets),
             "shapes": shapes(model.inputs, spec.profile, model.kind),
         }
         return run_build(_BUILDER, request, model.graph, progress)
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
         raise DeviceError(NOT_RUN, hint=_RUN_HINT)
 
 
@@ -99,7 +102,6 @@ def shapes(
 ) -> dict[str, list[list[int]]]:
     """Input name -> its smallest, usual and largest shape; inputs of one fixed shape are left out.
 
-    "height*8" is a multiple of a dynamic size, "height/4" a part of it, rounded up as convolutions of stride 2 do.
     Raises BuildError for a dynamic size without bounds, or bounds out of order: the library takes both and fails later.
     """
     found: dict[str, list[list[int]]] = {}
@@ -111,17 +113,16 @@ def shapes(
     return found
 
 
-def _bounds(size: int | str, profile: Mapping[str, tuple[int, int, int]], where: str) -> tuple[int, int, int]:
+def _bounds(size: Size, profile: Mapping[str, tuple[int, int, int]], where: str) -> tuple[int, int, int]:
     if isinstance(size, int):
         return size, size, size
-    product, _, divisor = size.partition("/")
-    name, _, factor = product.partition("*")
-    if name not in profile:
-        raise BuildError(f"the size {name!r} has no bounds", where=where, expected=", ".join(sorted(profile)))
-    low, opt, high = (-(-value * int(factor or 1) // int(divisor or 1)) for value in profile[name])
+    if size.name not in profile:
+        raise BuildError(f"the size {size.name!r} has no bounds", where=where, expected=", ".join(sorted(profile)))
+    low, opt, high = (size.size(value) for value in profile[size.name])
     if not 0 < low <= opt <= high:
         got = f"{low}, {opt}, {high}"
-        raise BuildError(f"the bounds of {name!r} are out of order", where=where, expected="min <= opt <= max", got=got)
+        what = f"the bounds of {size.name!r} are out of order"
+        raise BuildError(what, where=where, expected="min <= opt <= max", got=got)
     return low, opt, high
 
 

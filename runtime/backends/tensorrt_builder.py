@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,7 +80,7 @@ def _build(trt: Any, request: Mapping[str, Json], graph: bytes, channel: Channel
     builder = trt.Builder(journal)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, journal)
-    weights = MappedWeights(Path(request["weights"]))  # the library reads it until the engine is built
+    weights = MappedWeights([Path(layer) for layer in request["weights"]])  # read until the engine is built
     _parse(parser, graph, weights.places, journal)
     config = _configured(trt, builder, request)
     monitor = _monitor(trt, channel)
@@ -134,14 +134,19 @@ def _configured(trt: Any, builder: Any, request: Mapping[str, Json]) -> Any:
 
 
 class MappedWeights:
-    """A safetensors file in memory. places: name -> address and bytes of each tensor, valid while this object lives."""
+    """Layers of safetensors files in memory, the later wins. places: name -> address and bytes of each tensor, valid
+    while this object lives."""
 
-    def __init__(self, path: Path) -> None:
-        self._array = np.memmap(path, dtype=np.uint8, mode="r")
-        start = 8 + int.from_bytes(self._array[:8].tobytes(), "little")
-        header = json.loads(self._array[8:start].tobytes())
-        base = self._array.ctypes.data + start
+    def __init__(self, layers: Sequence[Path]) -> None:
+        self._arrays = [np.memmap(path, dtype=np.uint8, mode="r") for path in layers]
         self.places: dict[str, tuple[int, int]] = {}
+        for array in self._arrays:
+            self._place(array)
+
+    def _place(self, array: np.memmap[Any, np.dtype[np.uint8]]) -> None:
+        start = 8 + int.from_bytes(array[:8].tobytes(), "little")
+        header = json.loads(array[8:start].tobytes())
+        base = array.ctypes.data + start
         for name, tensor in header.items():
             if name != "__metadata__":
                 first, end = tensor["data_offsets"]

@@ -1,27 +1,30 @@
-"""What the ControlNets of a sample step add to its U-Net.
+"""What the ControlNets of a guider add to its denoiser.
 
 A hint is embedded once for each size on which it acts; text and time come in as the hoist pass prepared them. What a
-control does not do (strength 0, outside its range) is not computed: the U-Net then gets zeros.
+control does not do (strength 0, outside its range) is not computed: the denoiser then gets zeros.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from runtime.ops.engine_calls import TimeTable, single
+from runtime.ops.engine_calls import TimeTables, conditioned, single
 from runtime.ops.resize import center_crop, resample
+from runtime.sampling.batching import Call
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime.context import OpContext
-    from runtime.sampling.control import ControlInput
-
-PIXELS = 8  # of a hint to a latent unit
+    from runtime.sampling.batching import Calls
+    from runtime.sampling.conditions import Control
+    from runtime.sampling.control import Acting
+    from runtime.sampling.latent_format import LatentFormat
+    from runtime.sampling.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -39,59 +42,58 @@ class ResidualShape:
 
 @dataclass(frozen=True, eq=False)
 class ControlNets:
-    """hints: an image (B, H, W, 3) per control. times: a table per control, or none where the networks embed time.
+    """controls: each with the text of some entry, which is not looked at. shapes: of the residuals."""
 
-    averaged: per control, whether its residuals are replaced by their means over the picture."""
-
-    context: OpContext
+    controls: Sequence[Control]
     shapes: Sequence[ResidualShape]
-    hints: Sequence[Tensor]
-    averaged: Sequence[bool]
-    times: Sequence[TimeTable] = ()
+    form: LatentFormat
+    _times: dict[int, TimeTables] = field(default_factory=dict)
     _embedded: dict[tuple[int, int, int, int], Tensor] = field(default_factory=dict)
     _nothing: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
 
-    def residuals(self, x: Tensor, timestep: Tensor, inputs: Sequence[ControlInput]) -> dict[str, Tensor]:
-        """What the U-Net takes as control_0, control_1, ...: the sum over the controls that act.
+    def residuals(self, x: Tensor, timestep: Tensor, rows: Rows) -> Calls[dict[str, Tensor]]:
+        """What the denoiser takes as control_0, control_1, ...: the sum over the controls that act.
 
-        x: (N, C, h, w), as the U-Net gets it. timestep: 0-dim on the host."""
+        x: (N, C, h, w), as the denoiser gets it. timestep: 0-dim on the host."""
         total: list[Tensor] = []
-        for given in inputs:
-            outputs = self._call(x, timestep, given)
-            found = [self._scaled(outputs[_name(number)], given) for number in range(len(self.shapes))]
+        for acting in rows.acting:
+            outputs = yield from self._call(x, timestep, acting, rows)
+            found = [self._scaled(outputs[_name(number)], acting) for number in range(len(self.shapes))]
             total = [sum_ + one for sum_, one in zip(total, found, strict=True)] if total else found
         total = total or [self._zeros(shape.of(x), x) for shape in self.shapes]
         return {_name(number): tensor for number, tensor in enumerate(total)}
 
-    def _call(self, x: Tensor, timestep: Tensor, given: ControlInput) -> Mapping[str, Tensor]:
-        index = given.control.index
-        inputs = {"x": x, "hint": self._hint(x, given)}
-        if self.times:
-            inputs["time"] = self.times[index].batch(timestep, x.shape[0], x.device)
-            inputs["context_kv"] = given.text
-        else:
-            inputs["timesteps"] = torch.full((x.shape[0],), float(timestep), device=x.device)
-            inputs["context"] = given.text
-        return self.context.module(f"controlnet.{index}")(inputs)
+    def _call(self, x: Tensor, timestep: Tensor, acting: Acting, rows: Rows) -> Calls[Mapping[str, Tensor]]:
+        index = acting.index
+        x = x[:, : self.form.channels]  # a ControlNet does not see the channels that an entry adds
+        hint = yield from self._hint(x, index, rows)
+        given = yield from conditioned(timestep, x, rows, self._time(index, x.device, rows), index)
+        return (yield Call(self.controls[index].modules("controlnet"), {"x": x.contiguous(), "hint": hint, **given}))
 
-    def _scaled(self, residual: Tensor, given: ControlInput) -> Tensor:
-        control = given.control
-        if self.averaged[control.index]:
+    def _time(self, index: int, device: torch.device, rows: Rows) -> TimeTables | None:
+        if rows.texts(index)[0].times is None:
+            return None
+        if index not in self._times:
+            self._times[index] = TimeTables(partial(self.controls[index].modules, "controlnet_time"), device)
+        return self._times[index]
+
+    def _scaled(self, residual: Tensor, acting: Acting) -> Tensor:
+        if self.controls[acting.index].averaged:
             residual = residual.mean(dim=(2, 3), keepdim=True).expand_as(residual).contiguous()
-        # Even at strength 1 a copy: the engine may write into its outputs before the U-Net has read all of them.
-        return residual.float() * control.strength
+        # Even at strength 1 a copy: the engine may write into its outputs before the denoiser has read all of them.
+        return residual.float() * acting.strength
 
-    def _hint(self, x: Tensor, given: ControlInput) -> Tensor:
+    def _hint(self, x: Tensor, index: int, rows: Rows) -> Calls[Tensor]:
         """The hint embedded for x: (N, C, h, w). Hints are cut to, or repeat over, the batch of each entry."""
-        index, rows, height, width = given.control.index, x.shape[0], x.shape[2], x.shape[3]
-        key = (index, rows, height, width)
+        control, height, width = self.controls[index], x.shape[2], x.shape[3]
+        key = (index, x.shape[0], height, width)
         if key not in self._embedded:
-            batch = rows // given.entries
-            image = fit_hint(self.hints[index][:batch].to(x.device), height * PIXELS, width * PIXELS)
-            module = self.context.module(f"controlnet_hint.{index}")
-            hint = single(module({"hint_image": image}), "controlnet_hint")
-            hint = hint.repeat(-(-batch // hint.shape[0]), 1, 1, 1)[:batch]
-            self._embedded[key] = hint.repeat(given.entries, 1, 1, 1)
+            pixels = self.form.downscale
+            image = fit_hint(control.hint[: rows.batch].to(x.device), height * pixels, width * pixels)
+            outputs = yield Call(control.modules("controlnet_hint"), {"hint_image": image})
+            hint = single(outputs, "controlnet_hint")
+            hint = hint.repeat(-(-rows.batch // hint.shape[0]), 1, 1, 1)[: rows.batch]
+            self._embedded[key] = hint.repeat(len(rows.entries), 1, 1, 1)
         return self._embedded[key]
 
     def _zeros(self, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -1,52 +1,38 @@
-"""The U-Net behind an engine, whole or with text and time hoisted, with or without ControlNets: runtime.sampling's
-Network."""
+"""The diffusion network behind an engine, whole or with text and time hoisted, with or without ControlNets: the Network
+of runtime.sampling.guidance."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from runtime.ops.engine_calls import single
+from runtime.ops.engine_calls import conditioned, single
+from runtime.sampling.batching import Call
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from runtime.backends.backend import Module
     from runtime.ops.controlnet import ControlNets
-    from runtime.ops.engine_calls import TimeTable
-    from runtime.sampling.control import ControlInput
+    from runtime.ops.engine_calls import TimeTables
+    from runtime.sampling.batching import Calls
     from runtime.sampling.model_sampling import ModelSampling
+    from runtime.sampling.rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
-class WholeNetwork:
-    """The network with its text projections and time embedding inside: x, timesteps, context -> eps."""
+class DenoiserNetwork:
+    """times None: text projections and time embedding are inside the engine, which takes timesteps and context; else
+    it takes time and context_kv. control: None where the engine takes no residuals."""
 
-    unet: Module
+    module: Module
     model: ModelSampling
+    times: TimeTables | None = None
     control: ControlNets | None = None
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
+    def __call__(self, x: Tensor, sigma: Tensor, rows: Rows) -> Calls[Tensor]:
         timestep = self.model.timestep(sigma)
-        added = self.control.residuals(x, timestep, controls) if self.control is not None else {}
-        timesteps = torch.full((x.shape[0],), float(timestep), device=x.device)
-        return single(self.unet({"x": x, "timesteps": timesteps, "context": cond, **added}), "unet").float()
-
-
-@dataclass(frozen=True, eq=False)
-class CoreNetwork:
-    """The network with both hoisted: x, time, context_kv -> eps."""
-
-    unet: Module
-    model: ModelSampling
-    times: TimeTable
-    control: ControlNets | None = None
-
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
-        timestep = self.model.timestep(sigma)
-        added = self.control.residuals(x, timestep, controls) if self.control is not None else {}
-        time = self.times.batch(timestep, x.shape[0], x.device)
-        return single(self.unet({"x": x, "time": time, "context_kv": cond, **added}), "unet").float()
+        inputs = {"x": x, **(yield from conditioned(timestep, x, rows, self.times))}
+        if self.control is not None:
+            inputs |= yield from self.control.residuals(x, timestep, rows)
+        return single((yield Call(self.module, inputs)), "denoiser").float()

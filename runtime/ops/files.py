@@ -58,11 +58,14 @@ def load_latent(context: OpContext, file: str) -> Latent:
     hint = "choose a file that SaveLatent wrote"
     try:
         tensors = load_file(path, device=str(context.device))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:  # a header that is damaged
         raise RunError(f"cannot read {path}: {error}", where=where, hint=hint) from error
     if "latent_tensor" not in tensors:
         raise RunError(f"{path} holds no latent_tensor", where=where, hint=hint)
     samples = tensors["latent_tensor"].float()
+    if samples.dim() not in (4, 5) or samples.numel() == 0:
+        got = str(tuple(samples.shape))
+        raise RunError(f"{path} holds no latent", where=where, expected="(batch, channels, height, width)", got=got)
     return Latent(samples if "latent_format_version_0" in tensors else samples * OLD_LATENT_SCALE)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,12 +12,12 @@ from graphs.errors import RunError
 from runtime.context import OpContext
 from runtime.files import find_file
 from runtime.ops.resize import center_crop, resample
+from runtime.pictures import decoded
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 NO_MASK = (64, 64)  # the size of the empty mask of a picture without alpha, as ComfyUI has it
-ONE_FRAME_FORMATS = frozenset({"MPO"})  # further frames are the other eye, or a thumbnail
 
 
 def load_image(context: OpContext, file: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,48 +26,44 @@ def load_image(context: OpContext, file: str) -> tuple[torch.Tensor, torch.Tenso
     Turned by its EXIF orientation; the mask is 1 - alpha, or 64 x 64 zeros without alpha. 16-bit grey is read by its
     high bits. Frames of another size than the first are left out. Raises RunError. Source: LoadImage as observed.
     """
-    from PIL import ImageSequence
+    path = _path(context, file)
+    images, masks = decoded(path, _tensors, where=f"node {context.node}")
+    return images.to(context.device), masks.to(context.device)
 
+
+def _tensors(frames: Iterator[Image]) -> tuple[torch.Tensor, torch.Tensor]:
     images: list[torch.Tensor] = []
     masks: list[torch.Tensor] = []
-    with _opened(context, file) as opened:
-        for frame in ImageSequence.Iterator(opened):
-            image, mask = _frame(frame)
-            if not images or image.shape == images[0].shape:
-                images.append(image)
-                masks.append(mask)
-            if opened.format in ONE_FRAME_FORMATS:
-                break
+    for frame in frames:
+        image, mask = _frame(frame)
+        if not images or image.shape == images[0].shape:
+            images.append(image)
+            masks.append(mask)
     if len({mask.shape for mask in masks}) > 1:  # only some frames have alpha
         masks = [mask if mask.shape == images[0].shape[:2] else torch.zeros(images[0].shape[:2]) for mask in masks]
-    return torch.stack(images).to(context.device), torch.stack(masks).to(context.device)
+    return torch.stack(images), torch.stack(masks)
 
 
 def load_mask(context: OpContext, file: str, channel: str) -> torch.Tensor:
     """file: a name in the input folder. Gives mask (1, H, W): a channel of its first frame, of alpha 1 - alpha.
 
     Raises RunError. Source: LoadImageMask as observed."""
-    with _opened(context, file) as opened:
-        pixels = _upright(opened).convert("RGBA").getchannel(channel[:1].upper())
-        mask = _unit(pixels)
+
+    def first(frames: Iterator[Image]) -> torch.Tensor:
+        return _unit(_upright(next(frames)).convert("RGBA").getchannel(channel[:1].upper()))
+
+    mask = decoded(_path(context, file), first, where=f"node {context.node}")
     return (1.0 - mask if channel == "alpha" else mask).unsqueeze(0).to(context.device)
 
 
-@contextmanager
-def _opened(context: OpContext, file: str) -> Iterator[Image]:
-    """Raises RunError where there is no such picture, or it turns out to be damaged while it is read."""
-    from PIL import Image, UnidentifiedImageError
-
-    where = f"node {context.node}"
-    path = find_file(
-        file, input_dir=context.input_dir, output_dir=context.output_dir, temp_dir=context.temp_dir, where=where
+def _path(context: OpContext, file: str) -> Path:
+    return find_file(
+        file,
+        input_dir=context.input_dir,
+        output_dir=context.output_dir,
+        temp_dir=context.temp_dir,
+        where=f"node {context.node}",
     )
-    try:
-        with Image.open(path) as opened:
-            yield opened
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        hint = "open and save it again in a picture editor, or choose another file"
-        raise RunError(f"cannot read {path}: {error}", where=where, hint=hint) from error
 
 
 def _upright(frame: Image) -> Image:
@@ -94,7 +90,7 @@ def _unit(picture: Image) -> torch.Tensor:
     """8-bit pixels as float32 in [0, 1]."""
     import numpy as np
 
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255.0)
+    return torch.from_numpy(np.array(picture)).to(torch.float32).div_(255.0)
 
 
 def image_to_u8(context: OpContext, image: torch.Tensor) -> torch.Tensor:

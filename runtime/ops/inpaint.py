@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, interpolate
 from runtime.context import OpContext
 from runtime.values import Latent
 
-PIXELS = 8  # to a latent unit
+PIXELS = 8  # to a latent unit, as VAEEncodeForInpaint counts them
 GREY = 0.5
 
 
@@ -26,7 +26,8 @@ def grey_out(context: OpContext, image: Tensor, mask: Tensor, grow: int) -> tupl
 
     Both are cut about their centre to multiples of 8 pixels. A mask of another size is fitted bilinearly. It grows by a
     square of `grow` pixels; an even one reaches further to the left and to the top by half a pixel, and the lower right
-    edge is cut off. Source: VAEEncodeForInpaint as observed.
+    edge is cut off. attrs["soft"]: the mask is only fitted and cut, neither rounded nor grown. Source: the observed
+    behaviour of VAEEncodeForInpaint and InpaintModelConditioning.
     """
     height, width = image.shape[1:3]
     fitted = mask.float().reshape(-1, 1, *mask.shape[-2:]).to(image.device)
@@ -35,9 +36,12 @@ def grey_out(context: OpContext, image: Tensor, mask: Tensor, grow: int) -> tupl
     top, left = height % PIXELS // 2, width % PIXELS // 2
     cut, fitted = (t[..., top : top + rows, left : left + columns] for t in (image.movedim(-1, 1)[:, :3], fitted))
     covered = fitted.round()
-    grown = fitted if grow == 0 else _grown(covered, grow)
+    if context.attrs.get("soft"):
+        kept = fitted
+    else:
+        kept = (fitted if grow == 0 else _grown(covered, grow))[..., :rows, :columns].round()
     greyed = (cut - GREY) * (1.0 - covered) + GREY
-    return greyed.movedim(1, -1).contiguous(), grown[..., :rows, :columns].round().squeeze(1)
+    return greyed.movedim(1, -1).contiguous(), kept.squeeze(1)
 
 
 def _grown(mask: Tensor, by: int) -> Tensor:

@@ -5,8 +5,8 @@ Source: the observed behaviour of ImageScale and LatentUpscale (golden pictures 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -44,22 +44,32 @@ def resample(x: torch.Tensor, height: int, width: int, method: str) -> torch.Ten
         return _bislerp(x, height, width)
     if method not in TORCH_METHODS:
         raise RunError("unknown resize method", expected=", ".join(METHODS), got=method)
-    with _one_thread():
-        return interpolate(x, size=(height, width), mode=method)
+    return undivided(lambda: interpolate(x, size=(height, width), mode=method))
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch rounds bilinear differently when it splits the work; after truncation that shows in 2% of the pixels.
+def undivided(compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """The result of a torch computation whose work is not split over threads.
 
-    The recorded pictures were made with one thread, and a picture should not depend on how many cores there are.
+    torch rounds bilinear differently when it splits the work; after truncation that shows in 2% of the pixels. The
+    recorded pictures were made with one thread, and a picture should not depend on how many cores there are.
+
+    How far a call is split is a number of the calling thread, so a thread of its own computes with 1. Setting the
+    number of the present thread and putting it back would not do: torch.set_num_threads also sets the number with which
+    new threads begin, and two sessions that resize at once would leave the process with 1.
     """
+    return _UNDIVIDED.submit(compute).result()
+
+
+def _undivided_thread() -> ThreadPoolExecutor:
+    """A thread whose torch calls are not split."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    executor = ThreadPoolExecutor(1, "resize", initializer=torch.set_num_threads, initargs=(1,))
+    executor.submit(torch.get_num_threads).result()  # it has begun with 1 ...
+    torch.set_num_threads(threads)  # ... and threads that begin from now on do not
+    return executor
+
+
+_UNDIVIDED = _undivided_thread()  # made on import, before sessions are at work
 
 
 def _lanczos(x: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -1,31 +1,23 @@
-"""ControlNets in the sampling loop: which of them act on an entry, and when.
-
-A conditioning entry carries controls; each is one of the step's ControlNets at a strength, over a part of the schedule.
-What those give is added to the U-Net (runtime.ops.controlnet). The rules are ComfyUI's, as observed.
-"""
+"""ControlNets in the sampling loop: which of them act on an entry, and when. The rules are ComfyUI's, as observed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from graphs.errors import RunError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from runtime.sampling.entries import Entry
+    from runtime.sampling.conditions import Control
     from runtime.sampling.model_sampling import ModelSampling
-
-Json = Any
 
 
 @dataclass(frozen=True)
-class Control:
-    """One ControlNet on an entry. index: which of the step's. It acts where low <= sigma <= high.
+class Acting:
+    """A ControlNet that acts on an entry where low <= sigma <= high. index: which of the guider's.
 
-    shared: where the other side has no control of its own, its entries get this one too."""
+    shared: where another side has no control of its own, its entries get this one too."""
 
     index: int
     strength: float
@@ -37,55 +29,19 @@ class Control:
         return self.low <= sigma <= self.high
 
 
-@dataclass(frozen=True, eq=False)
-class ControlInput:
-    """A control that acts in one call of the network. text: (N, T, K), what its ControlNet takes as text for the whole
-    batch, which is made of the batches of so many entries."""
+def acting(
+    controls: Sequence[Control], named: Sequence[tuple[int, bool]], model: ModelSampling
+) -> tuple[Acting, ...]:
+    """The controls that an entry names, (index, shared) each; one of strength 0 is left out.
 
-    control: Control
-    text: Tensor
-    entries: int
-
-
-@dataclass(frozen=True)
-class ControlSettings:
-    """The run-time settings of the step's controls, each one per control."""
-
-    strengths: Sequence[float] = ()
-    starts: Sequence[float] = ()
-    ends: Sequence[float] = ()
-
-    def controls(self, placed: Sequence[Sequence[Json]], model: ModelSampling) -> tuple[Control, ...]:
-        """The controls of an entry; one of strength 0 is none. placed: [index, shared] each, as the entry names them.
-
-        Raises RunError for an index that the step does not have."""
-        found = []
-        for index, shared in placed:
-            if not 0 <= index < len(self.strengths):
-                got = f"control {index} of {len(self.strengths)}"
-                raise RunError("a conditioning names a control that the step does not have", got=got)
-            strength = float(self.strengths[index])
-            high, low = (model.percent_to_sigma(float(p)) for p in (self.starts[index], self.ends[index]))
-            if strength != 0.0:
-                found.append(Control(int(index), strength, high, low, bool(shared)))
-        return tuple(found)
-
-
-def share_controls(positive: Sequence[Entry], negative: Sequence[Entry]) -> tuple[Entry, ...]:
-    """The negative entries, with the controls of those positive ones whose last control is shared.
-
-    Entries with an area neither give nor take. Nothing is shared where a negative entry has controls of its own. The
-    entries without take turns; one that has had its turn is doubled."""
-    givers = [e for e in positive if e.area is None and e.controls and e.controls[-1].shared]
-    takers = [index for index, e in enumerate(negative) if e.area is None]
-    result = list(negative)
-    if not takers or any(negative[index].controls for index in takers):
-        return tuple(result)
-    for turn, giver in enumerate(givers):
-        index = takers[turn % len(takers)]
-        given = replace(result[index], controls=giver.controls)
-        if turn < len(takers):
-            result[index] = given
-        else:
-            result.append(given)
-    return tuple(result)
+    Raises RunError for an index that the guider does not have."""
+    found = []
+    for index, shared in named:
+        if not 0 <= index < len(controls):
+            got = f"control {index} of {len(controls)}"
+            raise RunError("a conditioning names a control that the guider does not have", got=got)
+        control = controls[index]
+        high, low = (model.percent_to_sigma(percent) for percent in (control.span.start, control.span.end))
+        if control.strength != 0.0:
+            found.append(Acting(index, control.strength, high, low, shared))
+    return tuple(found)

@@ -1,12 +1,5 @@
-"""The entries of a conditioning at run time: where in the picture, when in the schedule, and how strongly each counts.
+"""The entries of a conditioning, for a latent of some size and a model: where each counts, when, and how strongly.
 
-Options of an entry (attrs["positive"] and attrs["negative"] of a sample step, one mapping per entry):
-  area                [h, w, y, x] in latent units, or ["percentage", h, w, y, x] as shares of the latent
-  strength            weight of the entry where it overlaps with others, default 1
-  start_percent, end_percent   the part of the schedule in which it counts, default 0 and 1
-  mask                index into the step's masks of that side; mask_strength its factor, default 1
-  set_area_to_bounds  evaluate only the bounding box of the mask
-  controls            [index into the step's controls, whether the other side shares it] each, in order of application
 The rules are ComfyUI's, as observed (areas, masks, feathering, twins).
 """
 
@@ -14,26 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import interpolate
 
 from graphs.errors import RunError
-from runtime.sampling.control import ControlSettings
+from runtime.sampling.conditions import ALWAYS, Control, Text
+from runtime.sampling.control import acting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime.sampling.control import Control
+    from runtime.sampling.conditions import Condition, Place
+    from runtime.sampling.control import Acting
+    from runtime.sampling.latent_format import LatentFormat
     from runtime.sampling.model_sampling import ModelSampling
 
-Json = Any
-
-OPTIONS = frozenset({"area", "strength", "start_percent", "end_percent", "mask", "mask_strength", "set_area_to_bounds",
-                     "controls"})  # fmt: skip
 FEATHER = 8  # latent units over which an inner edge of an area fades, at most a quarter of the area
 SMALLEST_BOUNDS = 8  # latent units
+POSITIVE = "positive"  # the side whose controls others may share
 
 
 @dataclass(frozen=True)
@@ -60,25 +53,26 @@ class Area:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One entry. cond: (1, T, K) what the network takes as text. mask: (B or 1, h, w), at latent size.
+    """One entry. mask: (B or 1, h, w), at latent size. concat: (B or 1, C, h, w), channels beside the latent's.
 
-    It counts where low <= sigma <= high. controls: what ControlNets do to it. control_texts: its text as each of the
-    step's ControlNets takes it, (1, T, K) by the control's index."""
+    It counts where low <= sigma <= high. acting: what ControlNets do to it. controls: the guider's ControlNets with
+    this entry's text, by index."""
 
-    cond: Tensor
+    text: Text
     area: Area | None = None
     strength: float = 1.0
     mask: Tensor | None = None
     high: float | None = None
     low: float | None = None
+    concat: Tensor | None = None
+    acting: tuple[Acting, ...] = ()
     controls: tuple[Control, ...] = ()
-    control_texts: tuple[Tensor, ...] = ()
 
     def counts_at(self, sigma: float) -> bool:
         return (self.high is None or sigma <= self.high) and (self.low is None or sigma >= self.low)
 
-    def controls_at(self, sigma: float) -> tuple[Control, ...]:
-        return tuple(control for control in self.controls if control.acts_at(sigma))
+    def acting_at(self, sigma: float) -> tuple[Acting, ...]:
+        return tuple(control for control in self.acting if control.acts_at(sigma))
 
     @property
     def plain(self) -> bool:
@@ -86,61 +80,51 @@ class Entry:
         return self.area is None and self.mask is None and self.strength == 1.0
 
 
-def make_entries(
-    conds: Sequence[Tensor],
-    options: Sequence[Mapping[str, Json]],
-    masks: Sequence[Tensor],
-    size: tuple[int, int],
-    model: ModelSampling,
-    settings: ControlSettings | None = None,
-    control_texts: Sequence[tuple[Tensor, ...]] = (),
-) -> tuple[Entry, ...]:
-    """Entries of one side. size: (h, w) of the latent. options, control_texts: empty, or one of each per cond.
-
-    Raises RunError for options that this runtime does not know."""
-    if options and len(options) != len(conds):
-        raise RunError("conditioning options do not fit", expected=f"{len(conds)} of them", got=str(len(options)))
-    entries = []
-    for index, cond in enumerate(conds):
-        option = options[index] if options else {}
-        unknown = sorted(set(option) - OPTIONS)
-        if unknown:
-            raise RunError(f"unknown conditioning options {', '.join(unknown)}", expected=", ".join(sorted(OPTIONS)))
-        mask = _mask(option, masks, size)
-        area = _area(option["area"], size) if option.get("area") is not None else None
-        if mask is not None and option.get("set_area_to_bounds"):
-            area = _bounds(mask)
-        start, end = option.get("start_percent"), option.get("end_percent")
-        entries.append(
-            Entry(
-                cond,
-                area,
-                float(option.get("strength", 1.0)),
-                None if mask is None else mask * float(option.get("mask_strength", 1.0)),
-                None if start is None else model.percent_to_sigma(float(start)),
-                None if end is None else model.percent_to_sigma(float(end)),
-                (settings or ControlSettings()).controls(option.get("controls") or (), model),
-                control_texts[index] if control_texts else (),
-            )
-        )
-    return tuple(entries)
+def entries_of(
+    sides: Mapping[str, Sequence[Condition]], size: tuple[int, int], model: ModelSampling, form: LatentFormat
+) -> dict[str, tuple[Entry, ...]]:
+    """The entries of every side, twins added, controls shared and areas fitted. size: (h, w) of the latent."""
+    found = {name: tuple(_entry(c, size, model, form) for c in conditions) for name, conditions in sides.items()}
+    for name in found:
+        for other in found:
+            if other != name:
+                found[other] = add_twins(found[other], found[name])
+    if POSITIVE in found:
+        for name in [name for name in found if name != POSITIVE]:
+            found[name] = share_controls(found[POSITIVE], found[name])
+    return {name: fit_areas(entries, size) for name, entries in found.items()}
 
 
-def _area(value: Sequence[Json], size: tuple[int, int]) -> Area:
-    if value[0] == "percentage":
-        h, w, y, x = (float(v) for v in value[1:])
+def _entry(condition: Condition, size: tuple[int, int], model: ModelSampling, form: LatentFormat) -> Entry:
+    place, span = condition.place, condition.span
+    mask = _mask(place, size)
+    area = None if place.area is None else _area(place, size, form)
+    return Entry(
+        text=condition.text,
+        area=_bounds(mask) if mask is not None and place.bounds else area,
+        strength=place.strength,
+        mask=None if mask is None else mask * place.mask_strength,
+        high=None if span == ALWAYS else model.percent_to_sigma(span.start),
+        low=None if span == ALWAYS else model.percent_to_sigma(span.end),
+        concat=condition.concat,
+        acting=acting(condition.controls, condition.acting, model),
+        controls=condition.controls,
+    )
+
+
+def _area(place: Place, size: tuple[int, int], form: LatentFormat) -> Area:
+    assert place.area is not None
+    h, w, y, x = place.area
+    if place.shares:
         return Area(max(1, round(h * size[0])), max(1, round(w * size[1])), round(y * size[0]), round(x * size[1]))
-    return Area(*(int(v) for v in value))
+    return Area(*(int(side) // form.downscale for side in place.area))
 
 
-def _mask(option: Mapping[str, Json], masks: Sequence[Tensor], size: tuple[int, int]) -> Tensor | None:
+def _mask(place: Place, size: tuple[int, int]) -> Tensor | None:
     """(B or 1, h, w) at latent size: bilinear without antialias."""
-    index = option.get("mask")
-    if index is None:
+    if place.mask is None:
         return None
-    if not 0 <= index < len(masks):
-        raise RunError("a conditioning names a mask that the step does not have", got=f"mask {index} of {len(masks)}")
-    mask = masks[index].float()
+    mask = place.mask.float()
     mask = mask.reshape(-1, *mask.shape[-2:])
     if tuple(mask.shape[-2:]) != size:
         mask = interpolate(mask.unsqueeze(1), size=size, mode="bilinear", align_corners=False).squeeze(1)
@@ -175,12 +159,32 @@ def add_twins(entries: Sequence[Entry], others: Sequence[Entry]) -> tuple[Entry,
             ):
                 best = entry
         if best is not None and best.area != other.area:
-            result.append(replace(other, cond=best.cond, control_texts=best.control_texts))
+            result.append(replace(other, text=best.text, concat=best.concat, controls=best.controls))
     return tuple(result)
 
 
 def _size(area: Area) -> int:
     return area.height * area.width
+
+
+def share_controls(positive: Sequence[Entry], negative: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The entries of another side, with the controls of those positive ones whose last control is shared.
+
+    Entries with an area neither give nor take. Nothing is shared where a negative entry has controls of its own. The
+    entries without take turns; one that has had its turn is doubled."""
+    givers = [e for e in positive if e.area is None and e.acting and e.acting[-1].shared]
+    takers = [index for index, e in enumerate(negative) if e.area is None]
+    result = list(negative)
+    if not takers or any(negative[index].acting for index in takers):
+        return tuple(result)
+    for turn, giver in enumerate(givers):
+        index = takers[turn % len(takers)]
+        given = replace(result[index], acting=giver.acting)
+        if turn < len(takers):
+            result[index] = given
+        else:
+            result.append(given)
+    return tuple(result)
 
 
 def fit_areas(entries: Sequence[Entry], size: tuple[int, int]) -> tuple[Entry, ...]:

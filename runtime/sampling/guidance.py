@@ -1,45 +1,47 @@
-"""Classifier-free guidance over conditioning entries: from a network to denoised predictions.
+"""Guidance over conditioning entries: from a network to denoised predictions.
 
-Source: Ho & Salimans 2022, arXiv 2207.12598, eq. 6, on denoised predictions. Which entries share a network call,
-and how overlapping entries blend, follow ComfyUI as observed.
+Which entries share a network call, and how overlapping entries blend, follow ComfyUI as observed; how the sides become
+one prediction is the guider's (runtime.sampling.guiders).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from runtime.sampling.control import ControlInput
 from runtime.sampling.entries import weight
+from runtime.sampling.patches import Chain
+from runtime.sampling.rows import Rows, lengths_join
 from runtime.sampling.sampler import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.batching import Calls
     from runtime.sampling.entries import Entry
+    from runtime.sampling.guiders import GuiderDef
     from runtime.sampling.model_sampling import ModelSampling
+    from runtime.sampling.patches import PatchDef
 
-NO_GUIDANCE_TOLERANCE = 1e-9  # relative: a cfg this close to 1 needs no uncond
-MOST_REPEATS = 4  # texts of different lengths are joined while the shorter repeats at most this often
 NOTHING = 1e-37  # the weight that every point starts from, so that an uncovered one gives 0 and not 0 / 0
 
 
 class Network(Protocol):
     """The diffusion network behind an engine."""
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
-        """x: (N, C, h, w) scaled to unit variance. sigma: 0-dim host. cond: (N, T, K). Gives (N, C, h, w) float32."""
+    def __call__(self, x: Tensor, sigma: Tensor, rows: Rows) -> Calls[Tensor]:
+        """x: (rows.count, C, h, w) scaled to unit variance. sigma: 0-dim host. Gives (rows.count, C', h, w) float32,
+        valid until the next call."""
 
 
 @dataclass(frozen=True)
 class _Place:
-    """An entry on its side: 0 positive, 1 negative."""
+    """An entry on its side."""
 
-    side: int
+    side: str
     index: int
 
 
@@ -47,59 +49,50 @@ class _Place:
 class Guidance:
     """The denoise function of one request: (x, sigma) -> Prediction.
 
-    positive, negative: entries with twins added and areas fitted. joint: one network call for all entries that can
-    share it, the negative ones first; else a call each. needs_uncond: evaluate the negative side at every cfg."""
+    sides: entries by name, twins added and areas fitted. joint: one network call for all entries that can share it, the
+    last ones first; else a call each. needs_uncond: evaluate the unconditional side whatever the numbers."""
 
     network: Network
     model: ModelSampling
-    positive: Sequence[Entry]
-    negative: Sequence[Entry]
-    cfg: float
+    guider: GuiderDef
+    sides: Mapping[str, Sequence[Entry]]
+    numbers: Mapping[str, float]
+    patches: Sequence[tuple[PatchDef, tuple[float, ...]]] = ()
     joint: bool = True
     needs_uncond: bool = False
-    _joined: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    _rows: dict[tuple[object, ...], Rows] = field(default_factory=dict)
     _weights: dict[_Place, Tensor] = field(default_factory=dict)
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Prediction:
-        guided = not math.isclose(self.cfg, 1.0, rel_tol=NO_GUIDANCE_TOLERANCE)
-        sides = 2 if guided or self.needs_uncond else 1
+    def __call__(self, x: Tensor, sigma: Tensor) -> Calls[Prediction]:
+        needed = set(self.guider.needed(self.numbers))
+        uncond = self.guider.uncond
+        if self.needs_uncond and uncond is not None:
+            needed.add(uncond)
+        names = [name for name in self.guider.sides if name in needed]
         now = float(sigma)
         places = [
-            _Place(side, index)
-            for side in range(sides)
-            for index, entry in enumerate(self._entries(side))
+            _Place(name, index)
+            for name in names
+            for index, entry in enumerate(self.sides[name])
             if entry.counts_at(now)
         ]
-        denoised = self._evaluate(x, sigma, places)
-        cond, *rest = (self._blend(x, side, places, denoised) for side in range(sides))
-        uncond = rest[0] if rest else None
-        if uncond is None or not guided:
-            return Prediction(cond, uncond)
-        return Prediction(uncond + (cond - uncond) * self.cfg, uncond)
-
-    def _entries(self, side: int) -> Sequence[Entry]:
-        return self.negative if side else self.positive
+        denoised = yield from self._evaluate(x, sigma, places)
+        sides = {name: self._blend(x, name, places, denoised) for name in names}
+        guided = self.guider.combine(sides, self.numbers, Chain(self.patches, x, sigma))
+        return Prediction(guided, sides.get(uncond) if uncond is not None else None)
 
     def _entry(self, place: _Place) -> Entry:
-        return self._entries(place.side)[place.index]
+        return self.sides[place.side][place.index]
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, places: list[_Place]) -> dict[_Place, Tensor]:
+    def _evaluate(self, x: Tensor, sigma: Tensor, places: list[_Place]) -> Calls[dict[_Place, Tensor]]:
         """The denoised prediction of each entry, over its own area."""
         scaled = self.model.scale_input(x, sigma)
         found: dict[_Place, Tensor] = {}
         now = float(sigma)
         for group in self._groups(places, now):
-            cond = self._joined_text(group, x.shape[0])
-            parts = [self._part(scaled, place) for place in group]
-            output = self.network(
-                torch.cat(parts) if len(parts) > 1 else parts[0].contiguous(),
-                sigma,
-                cond,
-                tuple(
-                    ControlInput(control, self._joined_text(group, x.shape[0], control.index), len(group))
-                    for control in self._entry(group[0]).controls_at(now)
-                ),
-            )
+            rows = self._rows_of(group, x.shape[0], now)
+            inputs = rows.with_concat([self._part(scaled, place) for place in group])
+            output = yield from self.network(inputs, sigma, rows)
             for place, out in zip(group, torch.split(output, x.shape[0]), strict=True):
                 found[place] = self.model.denoised(self._part(x, place), out, sigma)
         return found
@@ -107,6 +100,14 @@ class Guidance:
     def _part(self, x: Tensor, place: _Place) -> Tensor:
         area = self._entry(place).area
         return x if area is None else area.cut(x)
+
+    def _rows_of(self, group: list[_Place], batch: int, sigma: float) -> Rows:
+        """Made once for each group that comes up."""
+        acting = self._entry(group[0]).acting_at(sigma)
+        key = (batch, acting, *group)
+        if key not in self._rows:
+            self._rows[key] = Rows(tuple(self._entry(place) for place in group), batch, acting)
+        return self._rows[key]
 
     def _groups(self, places: list[_Place], sigma: float) -> list[list[_Place]]:
         """Entries that share a call, the last ones first: the same size on the latent, the same ControlNets at work,
@@ -116,40 +117,15 @@ class Guidance:
         groups: list[list[_Place]] = []
         for place in reversed(places):
             for group in groups:
-                if self._alike(group[0], place, sigma) and self._lengths_join([*group, place]):
+                entries = [self._entry(one) for one in (*group, place)]
+                if _alike(entries[0], entries[-1], sigma) and lengths_join(entries):
                     group.append(place)
                     break
             else:
                 groups.append([place])
         return groups
 
-    def _alike(self, one: _Place, other: _Place, sigma: float) -> bool:
-        controls = (self._entry(place).controls_at(sigma) for place in (one, other))
-        return self._size(one) == self._size(other) and next(controls) == next(controls)
-
-    def _size(self, place: _Place) -> tuple[int, int] | None:
-        area = self._entry(place).area
-        return None if area is None else (area.height, area.width)
-
-    def _lengths_join(self, group: list[_Place]) -> bool:
-        lengths = [self._entry(place).cond.shape[1] for place in group]
-        return math.lcm(*lengths) <= MOST_REPEATS * min(lengths)
-
-    def _joined_text(self, group: list[_Place], batch: int, control: int | None = None) -> Tensor:
-        """The conds of a group for a whole batch, (len(group) * batch, T, K), or what a ControlNet takes as such; made
-        once.
-
-        A shorter text is repeated to the common length: attention over a repeated text gives the same."""
-        key = (batch, control, *group)
-        if key not in self._joined:
-            entries = [self._entry(place) for place in group]
-            conds = [e.cond if control is None else e.control_texts[control] for e in entries]
-            length = math.lcm(*(cond.shape[1] for cond in conds))
-            copies = [_for_batch(cond.repeat(1, length // cond.shape[1], 1), batch) for cond in conds]
-            self._joined[key] = torch.cat(copies) if len(copies) > 1 else copies[0]
-        return self._joined[key]
-
-    def _blend(self, x: Tensor, side: int, places: list[_Place], denoised: dict[_Place, Tensor]) -> Tensor:
+    def _blend(self, x: Tensor, side: str, places: list[_Place], denoised: dict[_Place, Tensor]) -> Tensor:
         """The weighted mean of a side's entries at each point; 0 where none counts."""
         own = [place for place in places if place.side == side]
         if len(own) == 1 and self._entry(own[0]).plain:
@@ -163,8 +139,15 @@ class Guidance:
         return total / counts
 
 
-def _for_batch(cond: Tensor, batch: int) -> Tensor:
-    """(B or 1, T, K) -> (batch, T, K)."""
-    if cond.shape[0] == batch:
-        return cond.contiguous()
-    return cond.repeat(-(-batch // cond.shape[0]), 1, 1)[:batch]
+def _alike(one: Entry, other: Entry, sigma: float) -> bool:
+    """Whether two entries may share a call, whatever their texts."""
+    return (
+        _size(one) == _size(other)
+        and one.acting_at(sigma) == other.acting_at(sigma)
+        and (one.concat is None) == (other.concat is None)
+        and (one.text.vector is None) == (other.text.vector is None)
+    )
+
+
+def _size(entry: Entry) -> tuple[int, int] | None:
+    return None if entry.area is None else (entry.area.height, entry.area.width)

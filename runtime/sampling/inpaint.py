@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,10 +12,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from runtime.sampling.batching import Calls
+    from runtime.sampling.driver import Denoise
     from runtime.sampling.model_sampling import ModelSampling
     from runtime.sampling.sampler import Prediction
-
-Denoise = Callable[["Tensor", "Tensor"], "Prediction"]
 
 
 def fit_mask(mask: Tensor, shape: Sequence[int]) -> Tensor:
@@ -66,9 +65,9 @@ class MaskedDenoise:
     noise: Tensor
     differential: Differential | None = None
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Prediction:
+    def __call__(self, x: Tensor, sigma: Tensor) -> Calls[Prediction]:
         kept = self.model.noise_latent(self.latent, self.noise, sigma, max_denoise=False)
         inside = self.mask if self.differential is None else self.differential.mask(self.mask, sigma)
         outside = 1.0 - inside
-        prediction = self.denoise(x * inside + kept * outside, sigma)
+        prediction = yield from self.denoise(x * inside + kept * outside, sigma)
         return replace(prediction, denoised=prediction.denoised * inside + self.latent * outside)

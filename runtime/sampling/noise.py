@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from graphs.errors import RunError
+from graphs.plan import COMPATS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 StepNoise = Callable[["Tensor", "Tensor"], "Tensor"]
 
 SEEDS = 2**64
-COMPATS = ("comfyui-0.3", "comfyui-0.8")
 
 
 def host_generator(seed: int) -> torch.Generator:

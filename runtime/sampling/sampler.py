@@ -12,9 +12,11 @@ sampler never waits for the device, and rounds as ComfyUI does, which keeps sigm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from graphs.errors import RunError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,23 +55,37 @@ class SamplerDef:
     needs_uncond: predictions must carry uncond, at every cfg.
     redraws_outside_mask: with a noise mask, the kept region is noised by another seed than the rest.
     span: a sampler that treats a part of the schedule in its own way gets it as fn(x, sigmas, noise, (high, low)), two
-    sigmas; here it stands as percents of the timesteps."""
+    sigmas; here it stands as percents of the timesteps. takes_path: fn(..., path=path), the noise path of the model.
+    numbers: settings of its own that it takes by keyword; given: those of this run."""
 
     fn: Callable[..., Sampler]
     noise: str = NO_NOISE
     needs_uncond: bool = False
     redraws_outside_mask: bool = False
     span: tuple[float, float] | None = None
+    takes_path: bool = False
+    numbers: tuple[str, ...] = ()
+    given: Mapping[str, float] = field(default_factory=dict)
+
+    def with_numbers(self, numbers: Mapping[str, float]) -> SamplerDef:
+        """Raises RunError for a setting that this sampler does not have."""
+        unknown = sorted(set(numbers) - set(self.numbers))
+        if unknown:
+            expected = ", ".join(self.numbers) or "none"
+            raise RunError(f"the sampler has no setting {', '.join(unknown)}", expected=expected, hint="recompile")
+        return replace(self, given={name: float(number) for name, number in numbers.items()}) if numbers else self
 
     def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None, model: ModelSampling) -> Sampler:
-        """A sampler at its beginning. noise: needed unless self.noise is "none". model: turns percents into sigmas."""
-        if self.noise == NO_NOISE:
-            return self.fn(x, sigmas)
-        assert noise is not None, "a stochastic sampler was started without noise"
-        if self.span is None:
-            return self.fn(x, sigmas, noise)
-        high, low = (model.percent_to_sigma(percent) for percent in self.span)
-        return self.fn(x, sigmas, noise, (high, low))
+        """A sampler at its beginning. noise: needed unless self.noise is "none"."""
+        arguments: list[object] = [x, sigmas]
+        if self.noise != NO_NOISE:
+            assert noise is not None, "a stochastic sampler was started without noise"
+            arguments.append(noise)
+        if self.span is not None:
+            high, low = (model.percent_to_sigma(percent) for percent in self.span)
+            arguments.append((high, low))
+        path = {"path": model} if self.takes_path else {}
+        return self.fn(*arguments, **path, **self.given)
 
 
 def slope(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:

@@ -37,13 +37,17 @@ def _with_zero(sigmas: Tensor) -> Tensor:
 
 def normal(model: ModelSampling, steps: int) -> Tensor:
     """Evenly spaced timesteps, both ends included. Source: DDIM, Song et al. 2021, arXiv 2010.02502, section 4.2."""
-    sigmas = model.sigma(torch.linspace(len(model.sigmas) - 1, 0, steps))
-    return _with_zero(sigmas)
+    return _with_zero(model.sigma(torch.linspace(*_time_range(model), steps)))
 
 
 def sgm_uniform(model: ModelSampling, steps: int) -> Tensor:
     """Evenly spaced timesteps without the last ("trailing"). Source: Lin et al. 2023, arXiv 2305.08891, table 2."""
-    return _with_zero(model.sigma(torch.linspace(len(model.sigmas) - 1, 0, steps + 1)[:-1]))
+    return _with_zero(model.sigma(torch.linspace(*_time_range(model), steps + 1)[:-1]))
+
+
+def _time_range(model: ModelSampling) -> tuple[float, float]:
+    """The timesteps of the noisiest level and of the quietest."""
+    return float(model.timestep(model.sigmas[-1])), float(model.timestep(model.sigmas[0]))
 
 
 def simple(model: ModelSampling, steps: int) -> Tensor:

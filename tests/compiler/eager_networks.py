@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compiler.checkpoint import Architecture, detect, open_checkpoint
-from compiler.control_file import detect_control
-from compiler.lora import flattened, merged
+from compiler.models.architecture import Architecture, detect
+from compiler.models.checkpoint import open_checkpoint
+from compiler.models.control_file import detect_control
+from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
-from graphs.program import LoraUse, ModelFile, WeightRecipe
+from graphs.values import Lora, ModelFile, Weights, base_file
 
 
-def recipe_of(file: Path, *loras: tuple[Path, float]) -> WeightRecipe:
-    """A recipe that names files by their whole path; resolve it with `by_path`."""
-    uses = tuple(LoraUse(ModelFile("loras", str(path)), strength) for path, strength in loras)
-    return WeightRecipe(ModelFile("checkpoints", str(file)), uses)
+def recipe_of(file: Path, *loras: tuple[Path, float]) -> Weights:
+    """Weights that name files by their whole path; resolve them with `by_path`."""
+    weights: Weights = ModelFile("checkpoints", str(file))
+    for path, strength in loras:
+        weights = Lora(weights, ModelFile("loras", str(path)), strength)
+    return weights
 
 
 def by_path(file: ModelFile) -> Path:
@@ -32,11 +35,10 @@ def architecture_of(kind: str, file: Path) -> Architecture:
     return detected(open_checkpoint(file))
 
 
-def load_network(kind: str, recipe: WeightRecipe, **options: Any) -> nn.Module:
+def load_network(kind: str, recipe: Weights, **options: Any) -> nn.Module:
     """The network in float32. Fails where a weight is missing."""
     definition = NETWORKS[kind]
-    base, _ = flattened(recipe)
-    config = definition.configure(architecture_of(kind, by_path(base)), options)
+    config = definition.configure(architecture_of(kind, by_path(base_file(recipe))).parts, options)
     weights = merged(recipe, definition.part, by_path)
     with torch.device("meta"):
         module = definition.module(config)
@@ -48,7 +50,7 @@ def load_network(kind: str, recipe: WeightRecipe, **options: Any) -> nn.Module:
 class EagerModule:
     """A torch module as the runtime's Module protocol has it."""
 
-    def __init__(self, kind: str, recipe: WeightRecipe, **options: Any) -> None:
+    def __init__(self, kind: str, recipe: Weights, **options: Any) -> None:
         self.network = load_network(kind, recipe, **options)
         definition = NETWORKS[kind]
         config = self.network.config
@@ -59,6 +61,9 @@ class EagerModule:
         with torch.no_grad():
             outputs = self.network(*(inputs[name] for name in self._inputs))
         return dict(zip(self._outputs, outputs if isinstance(outputs, tuple | list) else (outputs,), strict=True))
+
+    def set_weights(self, changed: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(dict(changed), strict=False)
 
     def close(self) -> None:
         pass

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from compiler.passes.fuse_loras import flat_recipe
+from compiler.passes.share_networks import without_idle_loras
+from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, Operand, OperandTree, Param, Program, Ref, Step
+from graphs.program import Program, Step
 
 Value = Any
 
@@ -83,17 +84,31 @@ class Machine:
         networks = {role: _network(program, network) for role, network in step.networks.items()}
         if step.op == "identity":
             return (inputs["value"],)  # whatever it is, a missing value included
-        meant = _meaning(step.op, inputs, networks)
-        if meant is not None:
-            return (meant,)
         attrs = {k: v for k, v in step.attrs.items() if k != "guidance"}
-        whole = digest(step.op, sorted(inputs.items()), sorted(networks.items()), json.dumps(attrs, sort_keys=True))
+        model = _model(program, step)
+        meant = _meaning(step.op, inputs, networks, model, json.dumps(attrs, sort_keys=True))
+        if meant is not None:
+            return meant if isinstance(meant, tuple) else (meant,)
+        whole = digest(
+            step.op, sorted(inputs.items()), sorted(networks.items()), model, json.dumps(attrs, sort_keys=True)
+        )
         first = (digest(whole, 0),)
         rest = (None if step.op in self.missing else digest(whole, i) for i in range(1, len(step.outputs)))
         return (*first, *rest)
 
 
-def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value | None:
+@dataclass(frozen=True)
+class Made:
+    """An entry, ControlNet or guider: what it stands for depends on the sample that takes it."""
+
+    op: str
+    inputs: tuple[tuple[str, Value], ...]
+    networks: tuple[tuple[str, str], ...]
+    model: str
+    attrs: str
+
+
+def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str], model: str, attrs: str) -> Value | None:
     """What ops mean that passes make out of others."""
     if op == "image_to_u8":
         return digest("u8", inputs["image"])
@@ -102,40 +117,59 @@ def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str]) 
     if op == "decode_latent_u8":
         return digest("u8", digest("decode", inputs["latent"], networks["vae_decoder_u8"]))
     if op == "project_context":
-        return digest("context", inputs["embedding"], networks["unet_context"])
+        return digest("context", inputs["embedding"], networks["context"])
     if op == "embed_time":
-        return digest("time", inputs["sigmas"], networks["unet_time"])
+        return _times(inputs["sigmas"], inputs.get("vector"), networks["time"], model)
+    if op in ("entry", "control", "guide"):
+        return Made(op, tuple(sorted(inputs.items())), tuple(sorted(networks.items())), model, attrs)
     if op == "sample":
-        weights = networks["unet"]
-        contexts = (
-            inputs.get(f"{side}_context", tuple(digest("context", e, weights) for e in inputs[side]))
-            for side in ("positive", "negative")
-        )
-        time = inputs.get("time", digest("time", inputs["sigmas"], weights))
-        rest = sorted((n, inputs[n]) for n in ("latent", "noise", "sigmas", "seed", "cfg", "sampler_name"))
-        return digest("sample", *contexts, time, weights, rest, inputs.get("differential"), _controls(inputs, networks))
+        rest = sorted((name, value) for name, value in inputs.items() if name != "guider")
+        return digest("sample", rest, _guided(inputs["guider"], inputs["sigmas"]))
     return None
 
 
-def _controls(inputs: Mapping[str, Value], networks: Mapping[str, str]) -> Value:
-    """What the ControlNets of a sample step stand for, whether their texts and times are hoisted or not."""
-    meant: list[Value] = []
-    texts = (*inputs["positive"], *inputs["negative"])
-    for index, hint in enumerate(inputs.get("control_hints", ())):
-        weights, start = networks[f"controlnet.{index}"], index * len(texts)
-        hoisted = inputs.get("control_contexts", ())[start : start + len(texts)]
-        contexts = hoisted or tuple(digest("context", e, weights) for e in texts)
-        time = inputs["control_times"][index] if hoisted else digest("time", inputs["sigmas"], weights)
-        settings = tuple(inputs[f"control_{name}"][index] for name in ("strengths", "starts", "ends"))
-        meant.append((hint, networks[f"controlnet_hint.{index}"], contexts, time, settings))
-    return tuple(meant)
+def _times(sigmas: Value, vector: Value, weights: str, model: str) -> tuple[str, str]:
+    return digest("timesteps", sigmas, vector, weights, model), digest("time", sigmas, vector, weights, model)
+
+
+def _guided(guider: Value, sigmas: Value) -> Value:
+    """A guider over a schedule, whether texts and times are hoisted or not."""
+    if not isinstance(guider, Made) or guider.op != "guide":
+        return guider
+    weights = dict(guider.networks)["denoiser"]
+    inputs = [
+        (name, [_conditioned(one, sigmas, weights, guider.model) for one in value] if "sides." in name else value)
+        for name, value in guider.inputs
+    ]
+    return digest("guide", inputs, weights, guider.model, guider.attrs)
+
+
+def _conditioned(made: Value, sigmas: Value, weights: str, model: str) -> Value:
+    """An entry, or one of its ControlNets, which has weights of its own."""
+    if not isinstance(made, Made) or made.op == "guide":
+        return made
+    networks = dict(made.networks)
+    weights = networks.get("controlnet", weights)
+    inputs = dict(made.inputs)
+    embedding, context, times = (inputs.pop(name, None) for name in ("embedding", "context_kv", "time"))
+    if context is None:
+        context, times = digest("context", embedding, weights), _times(sigmas, inputs.get("vector"), weights, model)
+    controls = [_conditioned(one, sigmas, weights, model) for one in inputs.pop("controls", ())]
+    hint = networks.get("controlnet_hint")
+    return digest(made.op, context, times, sorted(inputs.items()), controls, hint, made.attrs)
+
+
+def _model(program: Program, step: Step) -> str:
+    """Facts say what a model is; before its file is open, its name."""
+    if step.model is None:
+        return ""
+    facts = program.models[step.model].facts
+    return json.dumps(dict(facts), sort_keys=True) if facts else step.model
 
 
 def _network(program: Program, network_id: str) -> str:
     network = program.networks[network_id]
-    recipe = flat_recipe(network.weights)
-    uses = sorted((use.file.name, use.strength) for use in recipe.loras)
-    return digest(recipe.base, uses, json.dumps(dict(network.options), sort_keys=True))
+    return digest(without_idle_loras(network.weights), json.dumps(dict(network.options), sort_keys=True))
 
 
 def _pure_prefix(program: Program, ops: Mapping[str, OpSpec], wanted: Collection[str]) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""check and coerced: every kind of problem, what is forgiven with a warning, and strict."""
+"""check: every kind of problem, what is forgiven with a warning, strict, and the graph with its values converted."""
 
 from __future__ import annotations
 
@@ -6,73 +6,17 @@ import math
 
 import pytest
 
-from compiler.check import check, coerced, types_match
-from compiler.coercion import choose
-from graphs.errors import Problem
+from compiler.checking.check import check
+from compiler.checking.links import types_match
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import COMBO, Input, Json, Link, Node, NodeDef, Output
-from graphs.program import Builder
+from graphs.node import COMBO, Input, Json, Link, Node, Output
 from graphs.schemas import builtin
-
-
-def no_steps(node: Node, b: Builder) -> None:
-    """Stands for a lowering: check only asks whether there is one."""
-
-
-SAMPLERS = ("euler", "heun", "dpmpp_2m")
-SCHEMAS = {
-    s.class_type: s
-    for s in (
-        NodeDef(
-            "Load", (Input("ckpt", COMBO, folder="checkpoints"),), (Output("M", "MODEL"), Output("V", "VAE")), no_steps
-        ),
-        NodeDef("Empty", (Input("width", "INT", default=512, min=16, max=1024),), (Output("L", "LATENT"),), no_steps),
-        NodeDef(
-            "Sample",
-            (
-                Input("model", "MODEL"),
-                Input("latent", "LATENT"),
-                Input("steps", "INT", default=20, min=1, max=100),
-                Input("cfg", "FLOAT", default=8.0, min=0.0, max=100.0),
-                Input("sampler", COMBO, options=SAMPLERS),
-                Input("text", "STRING", required=False),
-                Input("flag", "BOOLEAN", required=False),
-                Input("any", "*", required=False),
-                Input("secret", "PROMPT", hidden=True),
-            ),
-            (Output("L", "LATENT"),),
-            no_steps,
-        ),
-        NodeDef("Decode", (Input("latent", "LATENT"), Input("vae", "VAE")), (Output("I", "IMAGE"),), no_steps),
-        NodeDef("Later", (Input("image", "IMAGE"),), (Output("I", "IMAGE"),)),
-        NodeDef("Save", (Input("image", "IMAGE"),), (), no_steps, output_node=True),
-        NodeDef("Many", (Input("parts", "COMFY_AUTOGROW_V3"),), (Output("I", "IMAGE"),), no_steps),
-    )
-}
-FILES = {"checkpoints": ("a.safetensors", "SD1.5/model.safetensors", "x/twin.ckpt", "y/twin.ckpt")}
-
-
-def workflow(**changes: dict[str, Json]) -> Graph:
-    """A workflow without problems, with inputs changed by class; the value ... leaves an input out."""
-    classes: dict[str, dict[str, Json]] = {
-        "Load": {"ckpt": "a.safetensors"},
-        "Empty": {"width": 64},
-        "Sample": {"model": Link("Load", 0), "latent": Link("Empty", 0), "steps": 4, "cfg": 7.0, "sampler": "euler"},
-        "Decode": {"latent": Link("Sample", 0), "vae": Link("Load", 1)},
-        "Save": {"image": Link("Decode", 0)},
-    }
-    for name, inputs in changes.items():
-        classes[name] = {k: v for k, v in {**classes.get(name, {}), **inputs}.items() if v is not ...}
-    return Graph(Node(name, name, inputs) for name, inputs in classes.items())
-
-
-def one(graph: Graph, **options: bool) -> Problem:
-    (problem,) = check(graph, SCHEMAS, FILES, **options)
-    return problem
+from tests.compiler.checked_workflows import FILES, SCHEMAS, no_steps, one, problems_of, workflow
 
 
 def test_a_good_workflow_has_no_problems() -> None:
-    assert check(workflow(), SCHEMAS, FILES) == ()
+    assert problems_of(workflow(), SCHEMAS, FILES) == ()
 
 
 @pytest.mark.parametrize(
@@ -122,14 +66,14 @@ def test_warnings(changes: dict[str, dict[str, Json]], kind: str) -> None:
 def test_strict_mirrors_the_server() -> None:
     assert one(workflow(Sample={"steps": ...}), strict=True).severity == "error"
     assert one(workflow(Load={"ckpt": "sd1.5\\Model.safetensors"}), strict=True).type == "value_not_in_list"
-    assert check(workflow(Load={"ckpt": "sd1.5\\Model.safetensors"}), SCHEMAS, FILES) == ()
+    assert problems_of(workflow(Load={"ckpt": "sd1.5\\Model.safetensors"}), SCHEMAS, FILES) == ()
 
 
 def test_all_problems_are_found_at_once() -> None:
     graph = workflow(Load={"ckpt": "nope"}, Sample={"steps": 0, "model": ...}, Save={"image": Link("Empty", 0)})
-    assert [p.type for p in check(graph, SCHEMAS, FILES)] == ["return_type_mismatch"]  # nothing needs the others now
+    assert one(graph).type == "return_type_mismatch"  # nothing needs the others now
     graph = workflow(Load={"ckpt": "nope"}, Sample={"steps": 0, "model": ...})
-    found = [(p.node_id, p.type) for p in check(graph, SCHEMAS, FILES)]
+    found = [(p.node_id, p.type) for p in problems_of(graph, SCHEMAS, FILES)]
     assert found == [
         ("Load", "value_not_in_list"),
         ("Sample", "required_input_missing"),
@@ -147,7 +91,7 @@ def test_unknown_class_matters_where_an_output_needs_it() -> None:
 
 
 def test_nodes_that_no_output_needs_are_not_checked() -> None:
-    assert check(Graph([*workflow(), Node("9", "Sample", {"steps": "many"})]), SCHEMAS, FILES) == ()
+    assert problems_of(Graph([*workflow(), Node("9", "Sample", {"steps": "many"})]), SCHEMAS, FILES) == ()
 
 
 def test_no_outputs() -> None:
@@ -159,12 +103,12 @@ def test_no_outputs() -> None:
 def test_known_but_not_compiled() -> None:
     graph = workflow(Later={"image": Link("Decode", 0)}, Save={"image": Link("Later", 0)})
     assert (one(graph).type, one(graph).node_id) == ("unsupported", "Later")
-    assert check(graph, SCHEMAS, FILES, compiling=False) == ()
+    assert problems_of(graph, SCHEMAS, FILES, compiling=False) == ()
 
 
 def test_reroutes_pass_types_on() -> None:
     graph = workflow(Reroute={"": Link("Sample", 0)}, Decode={"latent": Link("Reroute", 0)})
-    assert check(graph, SCHEMAS, FILES) == ()
+    assert problems_of(graph, SCHEMAS, FILES) == ()
     dangling = workflow(Reroute={"": Link("gone", 0)}, Decode={"latent": Link("Reroute", 0)})
     assert one(dangling).type == "bad_linked_input"
 
@@ -172,19 +116,19 @@ def test_reroutes_pass_types_on() -> None:
 def test_unknown_inputs_are_ignored_as_the_server_does() -> None:
     problem = one(workflow(Sample={"step": 3}))
     assert (problem.type, problem.severity, problem.hint) == ("unknown_input", "info", "did you mean 'steps'?")
-    assert check(workflow(Sample={"choose file to upload": "image"}), SCHEMAS, FILES) == ()
+    assert problems_of(workflow(Sample={"choose file to upload": "image"}), SCHEMAS, FILES) == ()
 
 
 def test_dynamic_inputs_are_given_by_their_members() -> None:
     graph = workflow(Many={"parts.image0": Link("Decode", 0)}, Save={"image": Link("Many", 0)})
-    assert check(graph, SCHEMAS, FILES) == ()
+    assert problems_of(graph, SCHEMAS, FILES) == ()
     assert one(workflow(Many={}, Save={"image": Link("Many", 0)})).type == "required_input_missing"
 
 
 def test_folders_that_are_not_known_are_not_checked() -> None:
-    assert check(workflow(Load={"ckpt": "whatever"}), SCHEMAS) == ()
-    assert check(workflow(Load={"ckpt": "whatever"}), SCHEMAS, {"loras": ()}) == ()
-    assert "the folder is empty" in str(check(workflow(Load={"ckpt": "w"}), SCHEMAS, {"checkpoints": ()})[0])
+    assert problems_of(workflow(Load={"ckpt": "whatever"}), SCHEMAS) == ()
+    assert problems_of(workflow(Load={"ckpt": "whatever"}), SCHEMAS, {"loras": ()}) == ()
+    assert "the folder is empty" in str(problems_of(workflow(Load={"ckpt": "w"}), SCHEMAS, {"checkpoints": ()})[0])
 
 
 def test_types_match() -> None:
@@ -204,27 +148,40 @@ def test_coerced_converts_fills_and_finds_files() -> None:
         Sample={"steps": "7", "cfg": 3, "sampler": ..., "text": 5, "flag": 1},
         Empty={"width": ...},
     )
-    new = coerced(graph, SCHEMAS, FILES)
+    new = check(graph, SCHEMAS, FILES).graph
     sample = new["Sample"].inputs
     assert new["Load"].inputs["ckpt"] == "SD1.5/model.safetensors"
     assert (sample["steps"], sample["cfg"], sample["sampler"], sample["text"]) == (7, 3.0, "euler", "5")
     assert isinstance(sample["cfg"], float)
     assert sample["flag"] is True
     assert new["Empty"].inputs["width"] == 512
-    assert coerced(new, SCHEMAS, FILES) is new
-    assert check(new, SCHEMAS, FILES) == ()
+    assert check(new, SCHEMAS, FILES).graph is new
+    assert problems_of(new, SCHEMAS, FILES) == ()
 
 
 def test_coerced_leaves_what_check_reports() -> None:
     graph = workflow(Sample={"steps": "many", "sampler": "nope", "model": ...}, Load={"ckpt": "twin.ckpt"})
-    assert coerced(graph, SCHEMAS, FILES) is graph
+    assert check(graph, SCHEMAS, FILES).graph is graph
 
 
-def test_annotated_input_files() -> None:
-    picture = Input("image", COMBO, folder="input", upload="image")
-    assert choose(picture, "a.png [input]", ("a.png",)).value == "a.png [input]"
-    assert choose(picture, "b.png [output]", ("a.png",)).found
-    assert not choose(picture, "b.png [input]", ("a.png",)).found
+def test_input_files_in_other_folders_and_of_other_spelling() -> None:
+    image = Input("image", COMBO, folder="input", upload="image")
+    picture = NodeDef("Picture", (image,), (Output("I", "IMAGE"),), no_steps)
+    files = {"input": ("a.png", "clipspace/clipspace-mask-7.png", "sub/b.png")}
+    schemas = {**SCHEMAS, "Picture": picture}
+
+    def found(name: str, **options: bool) -> tuple[object, tuple[str, ...]]:
+        graph = Graph([Node("1", "Picture", {"image": name}), Node("2", "Save", {"image": Link("1", 0)})])
+        result = check(graph, schemas, files, **options)
+        return result.graph["1"].inputs["image"], tuple(p.type for p in result.problems)
+
+    assert found("a.png [input]") == ("a.png [input]", ())
+    assert found("b.png [output]") == ("b.png [output]", ())  # that folder is known when it runs
+    assert found("clipspace/clipspace-mask-7.png [input]") == ("clipspace/clipspace-mask-7.png [input]", ())
+    assert found("sub\\B.PNG") == ("sub/b.png", ())
+    assert found("b.png") == ("sub/b.png", ("file_elsewhere",))
+    assert found("c.png [input]") == ("c.png [input]", ("custom_validation_failed",))
+    assert found("A.png", strict=True) == ("A.png", ("custom_validation_failed",))
 
 
 def test_widgets_linked_to_values_of_their_type() -> None:
@@ -234,21 +191,7 @@ def test_widgets_linked_to_values_of_their_type() -> None:
         Node("2", "EmptyLatentImage", {"width": Link("1", 0), "height": 64, "batch_size": 1}),
         Node("3", "SaveLatent", {"samples": Link("2", 0), "filename_prefix": "x"}),
     ]
-    assert check(Graph(nodes), schemas, compiling=False) == ()
+    assert problems_of(Graph(nodes), schemas, compiling=False) == ()
     wrong = [Node("1", "PrimitiveFloat", {"value": 3.0}), *nodes[1:]]
-    (problem,) = check(Graph(wrong), schemas, compiling=False)
+    (problem,) = problems_of(Graph(wrong), schemas, compiling=False)
     assert (problem.type, problem.input_name) == ("return_type_mismatch", "width")
-
-
-def test_ten_thousand_broken_nodes_are_quick_and_all_listed() -> None:
-    import time
-
-    nodes = [Node(str(i), "Sample", {"steps": "many", "latent": Link(str(i - 1), 0)}) for i in range(1, 10_000)]
-    saves = [Node(f"s{i}", "Save", {"image": Link(str(i), 0)}) for i in range(1, 10_000, 100)]
-    graph = Graph([Node("0", "Empty", {"width": 64}), *nodes, *saves])
-    started = time.perf_counter()
-    problems = check(graph, SCHEMAS, FILES)
-    assert time.perf_counter() - started < 4
-    assert sum(p.type == "invalid_input_type" for p in problems) == 9_901
-    first = next(p for p in problems if p.type == "invalid_input_type")
-    assert len(first.dependent_outputs) == 100

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compiler.checkpoint import detect, open_checkpoint
-from compiler.control_file import detect_control, require_fit
+from benchmarks.synthetic import (
+    narrow_sdxl,
+    narrow_unet,
+    write_checkpoint,
+    write_controlnet,
+    write_embedding,
+    write_lora,
+)
+from compiler.families import SD1, SD2, SDXL
+from compiler.models.architecture import COMPILED, detect
+from compiler.models.checkpoint import open_checkpoint
+from compiler.models.control_file import detect_control, require_fit
 from compiler.networks.controlnet import ControlNetConfig
 from compiler.networks.unet_config import UNetConfig
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding, write_lora
 from graphs.errors import CheckpointError
 
 UNET = narrow_unet()
@@ -32,14 +42,14 @@ def refusal(path: Path) -> CheckpointError:
 def test_the_architecture_is_that_of_the_encoder(unet: UNetConfig, prefix: str, tmp_path: Path) -> None:
     write_controlnet(tmp_path / "c.safetensors", unet=unet, prefix=prefix)
     found = detect_control(open_checkpoint(tmp_path / "c.safetensors"))
-    assert found.controlnet == ControlNetConfig(unet)
-    assert (found.unet, found.vae, found.clip) == (None, None, None)
+    assert found.parts == {"controlnet": ControlNetConfig(unet)}
+    assert found.family is SD1
 
 
 def test_a_pickle_reads_like_safetensors(tmp_path: Path) -> None:
     write_controlnet(tmp_path / "c.safetensors", unet=SHALLOW)
     torch.save(load_file(tmp_path / "c.safetensors"), tmp_path / "c.pth")
-    assert detect_control(open_checkpoint(tmp_path / "c.pth")).controlnet == ControlNetConfig(SHALLOW)
+    assert detect_control(open_checkpoint(tmp_path / "c.pth")).parts["controlnet"] == ControlNetConfig(SHALLOW)
 
 
 def test_the_layout_of_diffusers_names_the_same_tensors(tmp_path: Path) -> None:
@@ -47,7 +57,7 @@ def test_the_layout_of_diffusers_names_the_same_tensors(tmp_path: Path) -> None:
     original = load_file(tmp_path / "c.safetensors")
     save_file({_diffusers_name(key): tensor for key, tensor in original.items()}, tmp_path / "d.safetensors")
     opened = open_checkpoint(tmp_path / "d.safetensors")
-    assert detect_control(opened).controlnet == ControlNetConfig(UNET)
+    assert detect_control(opened).parts["controlnet"] == ControlNetConfig(UNET)
     assert opened.names["controlnet"].keys() == original.keys()
     for key, tensor in original.items():
         assert torch.equal(opened.tensor("controlnet", key), tensor), key
@@ -98,8 +108,8 @@ def test_a_checkpoint_may_carry_a_control_net(tmp_path: Path) -> None:
     both = {**load_file(tmp_path / "sd.safetensors"), **load_file(tmp_path / "c.safetensors")}
     save_file(both, tmp_path / "both.safetensors")
     opened = open_checkpoint(tmp_path / "both.safetensors")
-    assert detect_control(opened).controlnet == ControlNetConfig(SHALLOW)
-    assert detect(opened).unet == SHALLOW
+    assert detect_control(opened).parts["controlnet"] == ControlNetConfig(SHALLOW)
+    assert detect(opened).parts["unet"] == SHALLOW
 
 
 def test_files_that_are_none_are_named(tmp_path: Path) -> None:
@@ -115,11 +125,9 @@ def test_files_that_are_none_are_named(tmp_path: Path) -> None:
     ("keys", "got"),
     [
         (("lora_controlnet", "zero_convs.0.0.weight", "input_blocks.1.0.in_layers.2.up"), "a Control-LoRA"),
-        (("controlnet_cond_embedding.conv_in.weight", "add_embedding.linear_1.weight"), "a ControlNet for SDXL"),
+        (("controlnet_cond_embedding.conv_in.weight", "task_embedding"), "several kinds in one"),
         (("body.0.in_conv.weight", "conv_in.weight"), "a T2I-Adapter"),
         (("adapter.body.0.resnets.0.block1.weight",), "a T2I-Adapter"),
-        (("control_model.label_emb.0.0.weight", "control_model.zero_convs.0.0.weight"), "a ControlNet for SDXL"),
-        (("label_emb.0.0.weight", "zero_convs.0.0.weight"), "a ControlNet for SDXL"),
         (("controlnet_blocks.0.weight",), "Stable Diffusion 3 or Flux"),
         (("something",), "1 tensors: something"),
     ],
@@ -128,15 +136,20 @@ def test_other_kinds_are_named(keys: tuple[str, ...], got: str, tmp_path: Path) 
     save_file({key: torch.zeros(1) for key in keys}, tmp_path / "x.safetensors")
     error = refusal(tmp_path / "x.safetensors")
     assert got in str(error.got)
-    assert error.expected == "a ControlNet of Stable Diffusion 1"
+    assert error.expected == f"a ControlNet for {COMPILED}"
     assert error.hint
 
 
-def test_a_control_net_of_stable_diffusion_2_is_named(tmp_path: Path) -> None:
+def test_control_nets_of_other_families_are_told_by_their_encoder(tmp_path: Path) -> None:
     sd2 = UNetConfig(model_channels=32, time_width=128, widths=(32, 64), res_blocks=(1, 1), depths=(1, 1),
-                     context_width=1024, linear_projection=True)  # fmt: skip
-    write_controlnet(tmp_path / "c.safetensors", unet=sd2)
-    assert "a ControlNet for Stable Diffusion 2" in str(refusal(tmp_path / "c.safetensors"))
+                     context_width=1024, heads=None, linear_projection=True)  # fmt: skip
+    for family, unet in ((SD2, sd2), (SDXL, narrow_sdxl()["unet"])):
+        write_controlnet(tmp_path / f"{family.name}.safetensors", unet=unet)
+        found = detect_control(open_checkpoint(tmp_path / f"{family.name}.safetensors"))
+        assert (found.family, found.parts) == (family, {"controlnet": ControlNetConfig(unet)})
+    unclip = replace(sd2, vector_width=2048)
+    write_controlnet(tmp_path / "unclip.safetensors", unet=unclip)
+    assert "a ControlNet of another family" in str(refusal(tmp_path / "unclip.safetensors"))
 
 
 def test_missing_and_misshapen_weights_are_listed(tmp_path: Path) -> None:

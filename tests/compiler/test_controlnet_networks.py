@@ -12,18 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from compiler.export import Exported, emit, trace
-from compiler.link import Linker, Target
+from benchmarks.synthetic import write_checkpoint, write_controlnet
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.link import Linker, Target
 from compiler.networks import NETWORKS
 from compiler.networks.controlnet import ControlNet, ControlNetConfig
 from compiler.networks.unet import UNet, UNetControl
 from compiler.networks.unet_config import UNetConfig, residual_sizes
-from compiler.synthetic import write_checkpoint, write_controlnet
+from graphs.dims import size_of
 from graphs.plan import Profile
-from graphs.program import ModelFile, NetworkUse, WeightRecipe
+from graphs.program import NetworkUse
+from graphs.values import ModelFile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend
-from runtime.backends.backend import EngineSpec, Module, TensorSpec, base_name, size_of
+from runtime.backends.backend import LoadSpec, Module, TensorSpec
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
 
@@ -44,9 +46,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def recipe(models: Path, kind: str) -> WeightRecipe:
+def recipe(models: Path, kind: str) -> ModelFile:
     name = "control" if kind.startswith("controlnet") else "sd"
-    return WeightRecipe(ModelFile("controlnet", str(models / f"{name}.safetensors")))
+    return ModelFile("controlnet", str(models / f"{name}.safetensors"))
 
 
 def values(specs: tuple[TensorSpec, ...], sizes: dict[str, int]) -> dict[str, Tensor]:
@@ -62,8 +64,8 @@ def built(kind: str, models: Path, store: Store, name: str) -> tuple[Module, tup
     use = NetworkUse("n", kind, recipe(models, kind))
     binding = Linker(Target(backend(name), "fp32", "cpu", Profile()), store, by_path).bind(use)
     artifacts = StoreArtifacts(store)
-    engine = artifacts.engine_path(binding.engine).read_bytes()
-    module = backend(name).load(engine, str(artifacts.weights_path(binding.weights)), EngineSpec("fp32", "cpu"))
+    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights_paths(binding.weights)
+    module = backend(name).load(engine, weights, LoadSpec())
     return module, tuple(TensorSpec(n, dtype, shape) for n, (dtype, shape) in binding.engine.inputs.items())
 
 
@@ -141,12 +143,3 @@ def test_every_dialect_has_one_input_per_residual(form: str) -> None:
     assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNET))))]
     for name in names:
         assert name.encode() in found.graph
-
-
-@pytest.mark.parametrize(
-    ("dim", "size"), [(4, 4), ("height", 9), ("height*8", 72), ("height/2", 5), ("height/4", 3), ("height/8", 2)]
-)
-def test_dimensions_follow_the_latent(dim: int | str, size: int) -> None:
-    assert size_of(dim, {"height": 9}) == size
-    if isinstance(dim, str):
-        assert base_name(dim) == "height"

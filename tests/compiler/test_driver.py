@@ -16,8 +16,9 @@ from compiler.pipeline import GRAPH_PASSES, PROGRAM_PASSES, optimise_graph, opti
 from graphs.errors import PassError, UsageError
 from graphs.graph import Graph
 from graphs.node import Link, Node
+from graphs.operands import Literal, Param, Ref
 from graphs.ops import OPS
-from graphs.program import Literal, Param, Program, Ref
+from graphs.program import Program
 from graphs.schemas import builtin
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import network, step, text_to_image
@@ -53,7 +54,7 @@ def test_records_say_what_each_pass_did(caplog: pytest.LogCaptureFixture, tmp_pa
     assert dumped == ["program_01_quiet.txt", "program_02_prune_steps.txt"]
     text = (tmp_path / "dump" / dumped[1]).read_text("utf-8")
     assert text.startswith(
-        "# 77.scale_image: no step uses what it makes\nnetwork clip: clip_text of sd15.safetensors\n"
+        "# 77.scale_image: no step uses what it makes\nnetwork clip: clip_l of sd15.safetensors\n"
     )
     assert "3.latent = sample(latent=%5.latent, noise=%3.noise" in text
 
@@ -65,7 +66,7 @@ def test_a_pass_that_breaks_an_invariant_is_named_with_what_ran_before() -> None
     with pytest.raises(PassError) as error:
         run(quiet, lose_a_step)
     assert "pass 'lose_a_step' (after quiet)" in str(error.value)
-    assert "step 3.sample uses '6.embedding' before a step makes it" in str(error.value)
+    assert "step 3.entry uses '6.embedding' before a step makes it" in str(error.value)
 
 
 def test_claims_are_checked() -> None:
@@ -133,9 +134,10 @@ def test_graph_invariants() -> None:
         ({"outputs": ("6.embedding",)}, "which another step makes too"),
         ({"id": "6.encode_text"}, "two steps have the id"),
         ({"inputs": {}}, "input 'latent' of op sample is missing"),
-        ({"networks": {}}, "network 'unet' of op sample is missing"),
+        ({"inputs": {"sides.positive": Literal(0)}}, "op sample has no input 'sides.positive'"),
+        ({"model": "gone"}, "there is no model 'gone'"),
         ({"networks": {"unet": "gone"}}, "there is no network 'gone'"),
-        ({"networks": {"unet": "unet", "clip": "clip"}}, "op sample calls no network 'clip'"),
+        ({"networks": {"clip": "clip"}}, "op sample calls no network 'clip'"),
         ({"frees": ("8.image",)}, "frees '8.image', which is not there"),
         ({"frees": ("3.latent",)}, "uses '3.latent' after it is freed"),
         ({"folded": {"x": "k"}}, "folds 'x', which is not its output"),
@@ -153,6 +155,8 @@ def test_more_program_invariants() -> None:
     assert list(verify_program(program, OPS)) == []
     misfiled = replace(program, networks={**program.networks, "b": network("a", "unet")}, parameters={})
     problems = list(verify_program(misfiled, OPS))
+    lame = tuple(replace(s, networks={}) if s.op == "guide" else s for s in program.steps)
+    assert any("network 'denoiser' of op guide is missing" in p for p in verify_program(program.with_steps(lame), OPS))
     assert "network 'a' is filed under 'b'" in problems
     assert any("takes the parameter '6.text', which is not declared" in p for p in problems)
     extra = step("image_to_u8", {"image": Ref("8.image"), "colour": Param("6.text")}, "x.image_u8")
@@ -164,7 +168,7 @@ def test_level_0_runs_the_required_passes_only() -> None:
     program = text_to_image()
     context = Context(options=CompileOptions(level=0, freeze=("3.seed",)))
     after, records = optimise_program(program, context)
-    assert [r.name for r in records] == [p.name for p in PROGRAM_PASSES if p.required] == ["freeze", "fuse_loras"]
+    assert [r.name for r in records] == [p.name for p in PROGRAM_PASSES if p.required] == ["freeze", "share_networks"]
     assert "3.seed" not in after.parameters
     assert len(after.steps) == len(program.steps)
 

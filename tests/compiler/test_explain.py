@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from compiler.check import coerced
-from compiler.explain import explain, to_json, to_mermaid, to_text
-from compiler.graph_picture import to_svg
+from compiler.checking.check import check
+from compiler.reporting.explain import explain, to_json, to_mermaid, to_text
+from compiler.reporting.graph_picture import to_svg
 from graphs.examples import example
 from graphs.schemas import builtin
 from graphs.workflow import read_workflow
@@ -14,7 +14,7 @@ from graphs.workflow import read_workflow
 
 def test_the_default_workflow_is_explained() -> None:
     schemas = builtin()
-    graph = coerced(read_workflow(example("default"), schemas), schemas)
+    graph = check(read_workflow(example("default"), schemas), schemas).graph
     found = explain(graph, schemas)
     fates = {f.class_type: f.fate for f in found.fates}
     assert fates["KSampler"] == "compiled"

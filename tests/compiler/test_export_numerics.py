@@ -7,6 +7,7 @@ is run in float16 too, which is what its engines are built from: the bounds are 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compiler.export import emit, trace
-from compiler.lora import merged
+from benchmarks.synthetic import (
+    narrow_sdxl,
+    narrow_unet,
+    write_checkpoint,
+    write_controlnet,
+    write_sd2,
+    write_sdxl,
+)
+from compiler.exporting.export import emit, trace
+from compiler.linking.weights import Layer, materialise
+from compiler.models.weights_tree import merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet
-from compiler.weights import materialise
+from graphs.dims import size_of
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec, size_of
+from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
@@ -50,27 +59,42 @@ class Subject:
 
 @dataclass(frozen=True)
 class Bench:
-    """file: what a network of that kind is read from."""
+    """file: what a network of a case is read from."""
 
     file: Callable[[str], Path]
     store: Store
     subject: Callable[[str], Subject]
 
 
+# Every kind of network of Stable Diffusion 1; "sdxl:" those that a vector condition or another encoder changes.
+SUBJECTS = (
+    *(kind for kind in NETWORKS if kind not in ("clip_g", "clip_h")),
+    *(f"sdxl:{kind}" for kind in ("unet", "unet_time", "unet_core", "unet_core_control", "controlnet",
+                                  "controlnet_time", "clip_l", "clip_g")),
+    "sd2:clip_h",
+)  # fmt: skip
+OPTIONS = {"sdxl:clip_l": {"stop_layer": -2, "norm": False}, "sdxl:clip_g": {"stop_layer": -2, "norm": False}}
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("export")
-    checkpoint, control = folder / "narrow.safetensors", folder / "control.safetensors"
-    write_checkpoint(checkpoint)
-    write_controlnet(control, unet=narrow_unet())
+    write_checkpoint(folder / "sd15.safetensors")
+    write_controlnet(folder / "sd15-control.safetensors", unet=narrow_unet())
+    write_sdxl(folder / "sdxl.safetensors")
+    write_controlnet(folder / "sdxl-control.safetensors", unet=narrow_sdxl()["unet"])
+    write_sd2(folder / "sd2.safetensors")
 
-    def file(kind: str) -> Path:
-        return control if NETWORKS[kind].part == "controlnet" else checkpoint
+    def file(name: str) -> Path:
+        family, _, kind = name.rpartition(":")
+        control = "-control" if NETWORKS[kind].part == "controlnet" else ""
+        return folder / f"{family or 'sd15'}{control}.safetensors"
 
     @functools.cache
-    def subject(kind: str) -> Subject:
-        module = load_network(kind, recipe_of(file(kind)))
-        config = NETWORKS[kind].configure(architecture_of(kind, file(kind)), {})
+    def subject(name: str) -> Subject:
+        kind, options = name.rpartition(":")[2], OPTIONS.get(name, {})
+        module = load_network(kind, recipe_of(file(name)), **options)
+        config = NETWORKS[kind].configure(architecture_of(kind, file(name)).parts, options)
         inputs, outputs = NETWORKS[kind].inputs(config), NETWORKS[kind].outputs(config)
         return Subject(kind, module, trace(module, inputs), inputs, outputs)
 
@@ -79,17 +103,19 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize(("form", "precision", "bound"), CASES, ids=[f"{f}-{p}" for f, p, _ in CASES])
-@pytest.mark.parametrize("kind", NETWORKS)
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_an_exported_network_computes_what_torch_computes(
-    kind: str, form: str, precision: str, bound: float, bench: Bench
+    name: str, form: str, precision: str, bound: float, bench: Bench
 ) -> None:
-    subject = bench.subject(kind)
+    subject = bench.subject(name)
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
-    recipe = recipe_of(bench.file(kind))
-    tensors = merged(recipe, NETWORKS[kind].part, by_path)
-    weights = materialise(exported.initializers, tensors, bench.store, recipe=NETWORKS[kind].part)
-    path = str(StoreArtifacts(bench.store).weights_path(weights))
-    engine = OnnxRuntimeBackend().load(exported.graph, path, EngineSpec(precision, "cpu"))
+    part = NETWORKS[subject.kind].part
+    tensors = merged(recipe_of(bench.file(name)), part, by_path)
+    weights = materialise(exported.initializers, Layer(tensors, str(bench.file(name)) + part), None, bench.store)
+    paths = StoreArtifacts(bench.store).weights_paths(weights)
+    key = re.sub("[:_]", "-", f"graph-{name}-{form}-{precision}")
+    graph = bench.store.put(key, exported.graph).path
+    engine = OnnxRuntimeBackend().load(graph, paths, LoadSpec())
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():
@@ -97,7 +123,7 @@ def test_an_exported_network_computes_what_torch_computes(
         expected = expected if isinstance(expected, tuple | list) else (expected,)
         got = engine(given)
         for spec, value in zip(subject.outputs, expected, strict=True):
-            compare(got[spec.name], value, bound, f"{kind} {form} {precision} {spec.name} at {sizes}")
+            compare(got[spec.name], value, bound, f"{name} {form} {precision} {spec.name} at {sizes}")
     engine.close()
 
 

@@ -12,8 +12,8 @@ from compiler.passes.dissolve_reroutes import dissolve_reroutes
 from compiler.passes.driver import Context, PassFunction
 from compiler.passes.prune import prune
 from compiler.passes.verify import verify_graph_step
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import NodeDef
 from graphs.schemas import builtin
 from graphs.workflow import parse_api, to_api
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from compiler.link import Linker, Target
-from compiler.synthetic import write_checkpoint
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_lora
+from compiler.linking.link import Linker, Target
 from graphs.plan import NetworkBinding, Profile
 from graphs.program import NetworkUse
+from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Progress
 from runtime.backends.null import NullBackend
 from runtime.store import Store
@@ -28,19 +31,19 @@ class Builder(NullBackend):
         return Availability(True, False)
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
-        assert model.weights_file is not None
-        return model.kind.encode() + (Path(model.weights_file).read_bytes() if self.weights_inside else b"")
+        return model.kind.encode() + (b"".join(path.read_bytes() for path in model.weights) * self.weights_inside)
 
 
 SIZES, MORE_PICTURES, LONGER_TEXTS = Profile(), Profile(batch=(1, 8)), Profile(text=(77, 1540))
 
 
 def bind(
-    folder: Path, checkpoint: str, profile: Profile = SIZES, *, inside: bool = False
-) -> tuple[NetworkBinding, int]:
-    """The binding of unet_context, and how many engines had to be built for it."""
+    folder: Path, checkpoint: str, *loras: tuple[Path, float], profile: Profile = SIZES, inside: bool = False,
+    kind: str = "unet_context",
+) -> tuple[NetworkBinding, int]:  # fmt: skip
+    """The binding of a network, and how many engines had to be built for it."""
     linker = Linker(Target(Builder(inside), "fp32", "cpu", profile), Store(folder / "store"), by_path)
-    use = NetworkUse("u", "unet_context", recipe_of(folder / checkpoint))
+    use = NetworkUse("u", kind, recipe_of(folder / checkpoint, *loras))
     return linker.bind(use), linker.counts.builds
 
 
@@ -79,5 +82,45 @@ def test_checkpoints_never_share_an_engine_that_carries_weights(folder: Path) ->
 
 def test_an_engine_depends_on_the_sizes_that_its_network_has(folder: Path) -> None:
     """Texts are projected one by one, so the batch of pictures is none of unet_context's sizes; their length is."""
-    keys = [bind(folder, "1.safetensors", profile)[0].engine.key for profile in (SIZES, MORE_PICTURES, LONGER_TEXTS)]
+    profiles = (SIZES, MORE_PICTURES, LONGER_TEXTS)
+    keys = [bind(folder, "1.safetensors", profile=profile)[0].engine.key for profile in profiles]
     assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_lora_costs_what_it_changes(folder: Path, tmp_path: Path) -> None:
+    """On top of the base file that every mix of the checkpoint shares."""
+    write_lora(tmp_path / "lora.safetensors", unet=narrow_unet())
+    plain, _ = bind(folder, "1.safetensors", kind="unet")
+    lora = (tmp_path / "lora.safetensors", 0.8)
+    mixed, built = bind(folder, "1.safetensors", lora, kind="unet")
+    assert built == 0
+    assert mixed.engine == plain.engine
+    assert mixed.weights.layers[0] == plain.weights.layers[0]
+    base, changed = mixed.weights.layers
+    assert 0 < changed.size_bytes < base.size_bytes / 2
+    paths = StoreArtifacts(Store(folder / "store")).weights_paths(mixed.weights)
+    names = load_file(paths[1]).keys()
+    assert names
+    assert all("attn" in name or "proj_" in name or "ff" in name for name in names)
+    nothing, _ = bind(folder, "1.safetensors", (lora[0], 0.0), kind="unet")
+    assert nothing.weights.layers == plain.weights.layers
+
+
+def test_another_torch_traces_again_where_the_form_is_torchs_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine of the eager backend is a program that torch saved: the hint "compile again" has to heal it."""
+
+    def exports(form: str) -> int:
+        builder = Builder(False)
+        builder.form = form
+        linker = Linker(Target(builder, "fp32", "cpu", SIZES), Store(folder / "store"), by_path)
+        linker.bind(NetworkUse("u", "unet_context", recipe_of(folder / "1.safetensors")))
+        return linker.counts.exports
+
+    for form in ("onnx", "exported-program"):
+        exports(form)
+        assert exports(form) == 0
+    monkeypatch.setattr(torch, "__version__", "99.0+cpu")
+    assert exports("onnx") == 0  # ONNX is a standard: what another torch traced stays good
+    assert exports("exported-program") == 1

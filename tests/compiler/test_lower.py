@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
-from compiler.lower import lower
+from compiler.lowering.lower import lower
+from graphs.definition import Builder, NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
-from graphs.node import Input, Link, Node, NodeDef, Output
+from graphs.json_form import to_json
+from graphs.node import Input, Link, Node, Output
 from graphs.nodes import NODES
-from graphs.program import Builder, Literal, LoraUse, ModelFile, Param, Program, WeightRecipe
-from graphs.program_json import program_to_json
+from graphs.operands import Literal, Param
+from graphs.program import Program
+from graphs.values import Lora, ModelFile
 from graphs.workflow import parse_api
 
 CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
@@ -26,8 +29,9 @@ CASES = sorted((Path(__file__).parent / "lowering").glob("*.json"))
 
 def readable(program: Program) -> dict[str, Any]:
     """The program as JSON, less what is the same everywhere: empty fields of steps, and options of parameters."""
-    document = program_to_json(program)
-    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [])} for step in document["steps"]]
+    whole: dict[str, Any] = to_json(program)
+    document = {name: whole[name] for name in ("parameters", "networks", "models", "steps")}
+    document["steps"] = [{name: v for name, v in step.items() if v not in ({}, [], None)} for step in document["steps"]]
     for parameter in document["parameters"].values():
         options = parameter.pop("options")
         parameter["choices"] = None if options is None else len(options)
@@ -83,14 +87,13 @@ def test_text_that_feeds_a_choice_becomes_one() -> None:
         graph(
             e=EMPTY,
             p=("PrimitiveString", {"value": "area"}),
-            u=("LatentUpscaleBy", {"samples": Link("e", 0), "upscale_method": Link("p", 0), "scale_by": 2}),
+            u=("LatentUpscaleBy", {"samples": Link("e", 0), "upscale_method": Link("p", 0), "scale_by": 2.0}),
             **to_image(Link("u", 0)),
         )
     )
     parameter = program.parameters["p.value"]
     assert (parameter.type, parameter.options) == ("COMBO", ("nearest-exact", "bilinear", "area", "bicubic", "bislerp"))
     assert program.parameters["u.scale_by"].default == 2.0
-    assert type(program.parameters["u.scale_by"].default) is float
 
 
 def test_a_primitive_that_a_loader_needs_is_fixed_everywhere() -> None:
@@ -103,7 +106,7 @@ def test_a_primitive_that_a_loader_needs_is_fixed_everywhere() -> None:
             s=("SaveImage", {"images": Link("d", 0), "filename_prefix": Link("n", 0)}),
         )
     )
-    assert program.networks["vae_decoder"].weights == WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
+    assert program.networks["vae_decoder"].weights == ModelFile("checkpoints", "a.safetensors")
     assert program.steps[-1].inputs["filename_prefix"] == Literal("a.safetensors")
     assert set(program.parameters) == {"e.width", "e.height", "e.batch_size"}
 
@@ -127,10 +130,10 @@ def test_loras_nest_and_strength_0_is_none() -> None:
             **to_image(Link("k", 0)),
         )
     )  # fmt: skip
-    base = WeightRecipe(ModelFile("checkpoints", "a.safetensors"))
-    one = WeightRecipe(base, (LoraUse(ModelFile("loras", "x"), 0.5),))
-    assert program.networks["clip"].weights == base
-    assert program.networks["unet"].weights == WeightRecipe(one, (LoraUse(ModelFile("loras", "y"), -1.0),))
+    base = ModelFile("checkpoints", "a.safetensors")
+    one = Lora(base, ModelFile("loras", "x"), 0.5)
+    assert program.networks["text"].weights == base
+    assert program.networks["unet"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
 
 
 def test_equal_uses_of_a_network_share_an_id_and_others_count_on() -> None:
@@ -178,7 +181,7 @@ def test_every_unsupported_node_is_listed_at_once() -> None:
     assert listed[0] == (
         "node x (MagicNode): unknown node class; remove or bypass the node, or add its definition"
     )
-    assert listed[2].startswith("node n (ControlNetLoader): this node class is known but not compiled yet")
+    assert listed[2].startswith("node n (ControlNetLoader): comfyc does not compile this node class yet")
 
 
 @pytest.mark.parametrize(

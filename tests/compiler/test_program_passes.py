@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from compiler.dump import program_text, weights_text
 from compiler.options import CompileOptions
 from compiler.passes.dedupe_steps import dedupe_steps
 from compiler.passes.driver import Change, Context, PassFunction
@@ -15,24 +16,14 @@ from compiler.passes.forward_identity import forward_identity
 from compiler.passes.freeze import freeze
 from compiler.passes.fuse_decode import fuse_decode
 from compiler.passes.fuse_guidance import fuse_guidance
-from compiler.passes.fuse_loras import flat_recipe, fuse_loras
 from compiler.passes.hoist import hoist
 from compiler.passes.prune_steps import prune_steps
+from compiler.passes.share_networks import share_networks
 from compiler.passes.verify import verify_program_step
-from compiler.text import program_text, recipe_text
+from graphs.operands import Const, Literal, OperandTree, Param, Ref
 from graphs.ops import OPS
-from graphs.program import (
-    Const,
-    Literal,
-    LoraUse,
-    ModelFile,
-    OperandTree,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    WeightRecipe,
-)
+from graphs.program import ModelUse, Parameter, Program, Step
+from graphs.values import Merge, ModelFile
 from tests.compiler.interpreter import Machine
 from tests.compiler.programs import SD15, lora, network, program, sampling, step, text_to_image
 
@@ -67,7 +58,7 @@ def test_freeze_makes_a_parameter_a_literal() -> None:
     assert changes == ["6.text: frozen at 'a fox'", "3.seed: frozen at 1"]
     assert set(after.parameters) == {"7.text", "5.width", "3.steps"}
     assert after.steps[0].inputs["text"] == Literal("a fox")
-    assert after.steps[5].inputs["seed"] == Literal(1)
+    assert after.steps[4].inputs["seed"] == Literal(1)
 
 
 def test_freeze_narrows_what_folding_depends_on() -> None:
@@ -77,50 +68,54 @@ def test_freeze_narrows_what_folding_depends_on() -> None:
     assert after.steps[0].folded_when == ()
 
 
-# --- fuse_loras -----------------------------------------------------------------------------------------------------
+# --- share_networks -------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_of_loras_becomes_one_recipe() -> None:
+def test_loras_are_neither_summed_nor_reordered() -> None:
+    """DoRA, GLoRA and OFT change the weights that they find: half of one twice is not the whole of it."""
     chain = lora(lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25), "c", 0.0)
     before = program(
-        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"})],
-        [network("clip", "clip_text", chain)],
+        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"})],
+        [network("clip", "clip_l", chain)],
     )
-    after, changes = applied(fuse_loras, before)
-    a, b = ModelFile("loras", "a"), ModelFile("loras", "b")
-    assert after.networks["clip"].weights == WeightRecipe(SD15.base, (LoraUse(a, 0.75), LoraUse(b, 1.0)))
-    assert changes == ["clip: weights are sd15.safetensors + 0.75 x a + 1 x b in one merge"]
+    after, changes = applied(share_networks, before)
+    assert after.networks["clip"].weights == lora(lora(lora(SD15, "a", 0.5), "b", 1.0), "a", 0.25)
+    assert changes == [
+        "clip: weights are sd15.safetensors + 0.5 x a + 1 x b + 0.25 x a, without LoRAs of strength 0"
+    ]
 
 
 def test_equal_networks_become_one() -> None:
-    there_and_back = lora(lora(SD15, "a", 0.5), "a", -0.5)
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Literal("y")}, "2.embedding", "2.pooled", networks={"clip": "clip.2"}),
-            step("encode_text", {"text": Literal("z")}, "3.embedding", "3.pooled", networks={"clip": "clip.3"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Literal("y")}, "2.embedding", "2.pooled", networks={"clip_l": "clip.2"}),
+            step("encode_text", {"text": Literal("z")}, "3.embedding", "3.pooled", networks={"clip_l": "clip.3"}),
         ],
         [
-            network("clip", "clip_text"),
-            network("clip.2", "clip_text", there_and_back),
-            network("clip.3", "clip_text", stop_layer=-2),
+            network("clip", "clip_l"),
+            network("clip.2", "clip_l", lora(SD15, "a", 0.0)),
+            network("clip.3", "clip_l", stop_layer=-2),
         ],
     )
-    after, changes = applied(fuse_loras, before)
+    after, changes = applied(share_networks, before)
     assert set(after.networks) == {"clip", "clip.3"}
-    assert [s.networks["clip"] for s in after.steps] == ["clip", "clip", "clip.3"]
+    assert [s.networks["clip_l"] for s in after.steps] == ["clip", "clip", "clip.3"]
     assert "clip.2: the same network as clip" in changes
 
 
-def test_strengths_add_up_without_drift() -> None:
-    recipe = SD15
-    for _ in range(10):
-        recipe = lora(recipe, "a", 0.1)
-    assert flat_recipe(recipe).loras == (LoraUse(ModelFile("loras", "a"), 1.0),)
-    for _ in range(5_000):  # no recursion over the chain
-        recipe = lora(recipe, "b", 0.0)
-    assert recipe_text(flat_recipe(recipe)) == "sd15.safetensors + 1 x a"
-    assert flat_recipe(SD15) is SD15
+def test_a_merge_keeps_its_sides_and_shares() -> None:
+    other = ModelFile("checkpoints", "other.safetensors")
+    mix = Merge(lora(SD15, "a", 0.0), lora(other, "b", 1.0), (("", 0.25, 0.75), ("out.", 1.0, 0.0)))
+    before = program(
+        [step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"})],
+        [network("clip", "clip_l", mix)],
+    )
+    after, _ = applied(share_networks, before)
+    assert after.networks["clip"].weights == replace(mix, a=SD15)
+    side = "(other.safetensors + 1 x b)"
+    expected = f"(0.25 x sd15.safetensors + 0.75 x {side}, out.: 1 x sd15.safetensors + 0 x {side})"
+    assert weights_text(after.networks["clip"].weights) == expected
 
 
 # --- forward_identity, prune_steps, dedupe_steps --------------------------------------------------------------------
@@ -131,9 +126,9 @@ def test_identities_are_skipped_in_chains() -> None:
         [
             step("identity", {"value": Param("1.value")}, "1.value"),
             step("identity", {"value": Ref("1.value")}, "2.value"),
-            step("encode_text", {"text": Ref("2.value")}, "3.embedding", "3.pooled", networks={"clip": "clip"}),
+            step("encode_text", {"text": Ref("2.value")}, "3.embedding", "3.pooled", networks={"clip_l": "clip"}),
         ],
-        [network("clip", "clip_text")],
+        [network("clip", "clip_l")],
         n1__value="hi",
     )
     after, changes = applied(forward_identity, before)
@@ -144,7 +139,7 @@ def test_identities_are_skipped_in_chains() -> None:
 
 def test_prune_drops_steps_networks_and_parameters() -> None:
     whole = text_to_image()
-    before = whole.with_steps(whole.steps[:6])  # nothing is decoded or saved
+    before = whole.with_steps(whole.steps[:-3])  # nothing is decoded or saved
     assert applied(prune_steps, before)[0] == Program(())
     extra = step("decode_latent", {"latent": Ref("3.latent")}, "20.image", networks={"vae_decoder": "other"})
     blur = step(
@@ -183,14 +178,14 @@ def test_effects_are_never_pruned_or_merged() -> None:
 def test_equal_steps_become_one_and_parameters_stay_apart() -> None:
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Literal("x")}, "2.embedding", "2.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Param("3.text")}, "3.embedding", "3.pooled", networks={"clip": "clip"}),
-            step("encode_text", {"text": Param("4.text")}, "4.embedding", "4.pooled", networks={"clip": "clip"}),
-            step("project_context", {"embedding": Ref("1.embedding")}, "5.context", networks={"unet_context": "u"}),
-            step("project_context", {"embedding": Ref("2.embedding")}, "6.context", networks={"unet_context": "u"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Literal("x")}, "2.embedding", "2.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Param("3.text")}, "3.embedding", "3.pooled", networks={"clip_l": "clip"}),
+            step("encode_text", {"text": Param("4.text")}, "4.embedding", "4.pooled", networks={"clip_l": "clip"}),
+            step("project_context", {"embedding": Ref("1.embedding")}, "5.context", networks={"context": "u"}),
+            step("project_context", {"embedding": Ref("2.embedding")}, "6.context", networks={"context": "u"}),
         ],
-        [network("clip", "clip_text"), network("u", "unet_context")],
+        [network("clip", "clip_l"), network("u", "unet_context")],
         n3__text="x",
         n4__text="x",
     )
@@ -247,124 +242,164 @@ def test_two_decodes_share_the_fused_network_and_the_plain_one_stays_where_it_is
         step("save_latent", {"latent": Ref("29.latent"), "filename_prefix": Literal("l")}, "30.files"),
     ]
     after, changes = applied(fuse_decode, one.with_steps((*one.steps, *more)))
-    assert [n.kind for n in after.networks.values()] == ["clip_text", "unet", "vae_decoder", "vae_decoder_u8"]
+    assert [n.kind for n in after.networks.values()] == ["clip_l", "unet", "vae_decoder", "vae_decoder_u8"]
     assert len(changes) == 2
+
+
+def only(program: Program, op: str) -> Step:
+    (found,) = (step for step in program.steps if step.op == op)
+    return found
+
+
+def placed(**place: OperandTree) -> Program:
+    """The default workflow with an entry that counts in some place only."""
+    whole = text_to_image()
+    steps = [replace(s, inputs={**s.inputs, "place": Ref("6.place")}) if s.id == "3.entry" else s for s in whole.steps]
+    return whole.with_steps((step("place", place, "6.place"), *steps))
 
 
 def test_guidance_goes_in_one_batch_unless_an_entry_sees_less() -> None:
     after, changes = applied(fuse_guidance, text_to_image())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.attrs["guidance"] == "joint"
-    assert changes == ["3.sample: its 2 conditioning entries go through the network in one batch"]
-    whole = text_to_image()
-    area = replace(whole.steps[5], attrs={"positive": [{"area": [8, 8, 0, 0]}]})
-    before = whole.with_steps((*whole.steps[:5], area, *whole.steps[6:]))
-    assert applied(fuse_guidance, before)[0] is before
+    assert only(after, "guide").attrs["guidance"] == "joint"
+    assert changes == ["3.guide: its 2 conditioning entries go through the network in one batch"]
+    area = (Literal(64), Literal(64), Literal(0), Literal(0))
+    for before in (placed(area=area), placed(mask=Literal("m"), strength=Literal(1.0))):
+        assert applied(fuse_guidance, before)[0] is before
+    assert applied(fuse_guidance, placed(strength=Literal(0.5)))[1] == changes
 
 
 def controlled() -> Program:
     """The default workflow with two ControlNets on both sides, the second of the same file as the first."""
     whole = text_to_image()
-    nets = {"controlnet.0": "c", "controlnet_hint.0": "h", "controlnet.1": "c", "controlnet_hint.1": "h"}
-    inputs: dict[str, OperandTree] = {
-        "control_hints": (Literal("a"), Literal("b")),
-        "control_strengths": (Literal(1.0), Param("9.strength")),
-        "control_starts": (Literal(0.0), Literal(0.0)),
-        "control_ends": (Literal(1.0), Literal(1.0)),
-    }
-    attrs = {
-        "positive": [{"controls": [[0, False], [1, False]]}],
-        "negative": [{"controls": [[0, False], [1, False]]}],
-        "controls": [{"averaged": False}, {"averaged": False}],
-    }
-    sample = whole.steps[5]
-    sample = replace(
-        sample, inputs={**sample.inputs, **inputs}, attrs=attrs, networks={"unet": "unet_control", **nets}
-    )
-    control = WeightRecipe(ModelFile("controlnet", "c.safetensors"))
+    steps = []
+    for s in whole.steps:
+        if s.op == "entry":
+            names = [f"{s.id}.control.{n}" for n in range(2)]
+            strengths: tuple[OperandTree, ...] = (Literal(1.0), Param("9.strength"))
+            for name, strength in zip(names, strengths, strict=True):
+                text: OperandTree = s.inputs["embedding"]
+                inputs: dict[str, OperandTree] = {"hint": Literal("a"), "strength": strength, "embedding": text}
+                nets = {"controlnet": "c", "controlnet_hint": "h"}
+                steps.append(step("control", inputs, name, networks=nets, step_id=name))
+            s = replace(s, inputs={**s.inputs, "controls": tuple(Ref(name) for name in names)})
+            s = replace(s, attrs={"acting": [[0, False], [1, False]]})
+        steps.append(replace(s, networks={"denoiser": "unet_control"}) if s.op == "guide" else s)
+    control = ModelFile("controlnet", "c.safetensors")
     added = (
         network("unet_control", "unet_control"), network("c", "controlnet", control),
         network("h", "controlnet_hint", control),
     )  # fmt: skip
     networks = {n.id: n for n in (*whole.networks.values(), *added) if n.id != "unet"}
     parameters = {**whole.parameters, "9.strength": Parameter("9.strength", "FLOAT", 0.5)}
-    return Program((*whole.steps[:5], sample, *whole.steps[6:]), parameters, networks)
+    return replace(whole.with_steps(tuple(steps)), parameters=parameters, networks=networks)
 
 
 def test_hoist_takes_the_texts_and_times_of_control_nets_too() -> None:
-    after, _ = applied(hoist, controlled())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    kinds = {role: after.networks[name].kind for role, name in sample.networks.items()}
-    assert kinds == {
-        "unet": "unet_core_control", "unet_time": "unet_time", "controlnet.0": "controlnet_core",
-        "controlnet.1": "controlnet_core", "controlnet_hint.0": "controlnet_hint",
-        "controlnet_hint.1": "controlnet_hint", "controlnet_time.0": "controlnet_time",
-        "controlnet_time.1": "controlnet_time",
-    }  # fmt: skip
-    made = [(s.op, after.networks[next(iter(s.networks.values()))].kind) for s in after.steps[5:-4]]
-    # of the U-Net, then once of the ControlNet that acts twice
-    assert made == [
-        ("project_context", "unet_context"), ("project_context", "unet_context"), ("embed_time", "unet_time"),
-        ("project_context", "controlnet_context"), ("project_context", "controlnet_context"),
-        ("embed_time", "controlnet_time"),
-    ]  # fmt: skip
-    contexts = sample.inputs["control_contexts"]
-    assert isinstance(contexts, tuple)
-    assert len(contexts) == 4
-    assert contexts[:2] == contexts[2:]
+    before = controlled()
+    after, _ = applied(hoist, before)
+    kinds = {role: after.networks[name].kind for role, name in only(after, "guide").networks.items()}
+    assert kinds == {"denoiser": "unet_core_control", "denoiser_time": "unet_time"}
+    controls = [s for s in after.steps if s.op == "control"]
+    assert len(controls) == 4
+    for control in controls:
+        kinds = {role: after.networks[name].kind for role, name in control.networks.items()}
+        assert kinds == {
+            "controlnet": "controlnet_core", "controlnet_hint": "controlnet_hint", "controlnet_time": "controlnet_time",
+        }  # fmt: skip
+        assert list(control.inputs) == ["hint", "strength", "context_kv", "time"]
+    made = [after.networks[next(iter(s.networks.values()))].kind for s in after.steps if s.op == "project_context"]
+    # of the U-Net and of the ControlNet that acts twice, once for each text
+    assert sorted(made) == ["controlnet_context"] * 2 + ["unet_context"] * 2
+    assert sum(s.op == "embed_time" for s in after.steps) == 2
     assert not {"unet_control", "c"} & after.networks.keys()
+    assert Machine().run(after) == Machine().run(before)
 
 
 def test_control_nets_are_no_obstacle_to_one_batch() -> None:
     after, _ = applied(fuse_guidance, controlled())
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.attrs["guidance"] == "joint"
+    assert only(after, "guide").attrs["guidance"] == "joint"
 
 
 def test_hoist_takes_context_and_time_out_of_the_loop() -> None:
-    after, changes = applied(hoist, text_to_image())
-    assert [s.op for s in after.steps[3:9]] == [
-        "make_sigmas",
-        "make_noise",
-        "project_context",
-        "project_context",
-        "embed_time",
-        "sample",
-    ]
-    first, second, time, sample = after.steps[5:9]
+    before = text_to_image()
+    after, changes = applied(hoist, before)
+    assert [s.op for s in after.steps[3:-3]] == [
+        "make_sigmas", "make_noise", "sampler", "project_context", "embed_time", "entry", "project_context", "entry",
+        "guide", "sample",
+    ]  # fmt: skip
+    first, time, positive, second, negative, guide, _ = after.steps[6:13]
     assert (first.outputs, first.inputs) == (("3.context",), {"embedding": Ref("6.embedding")})
-    assert (second.outputs, second.networks) == (("3.context.2",), {"unet_context": "unet_context"})
-    assert (time.outputs, time.inputs) == (("3.time",), {"sigmas": Ref("3.sigmas")})
-    assert sample.networks == {"unet": "unet_core", "unet_time": "unet_time"}
-    assert sample.inputs["positive_context"] == (Ref("3.context"),)
-    assert sample.inputs["negative_context"] == (Ref("3.context.2"),)
-    assert sample.inputs["time"] == Ref("3.time")
+    assert (second.outputs, second.networks) == (("3.context.2",), {"context": "unet_context"})
+    assert (time.outputs, time.inputs, time.model) == (("3.timesteps", "3.time"), {"sigmas": Ref("3.sigmas")}, "model")
+    assert guide.networks == {"denoiser": "unet_core", "denoiser_time": "unet_time"}
+    times = (Ref("3.timesteps"), Ref("3.time"))
+    assert (positive.id, positive.inputs) == ("3.entry", {"context_kv": Ref("3.context"), "time": times})
+    assert (negative.id, negative.inputs) == ("3.entry.2", {"context_kv": Ref("3.context.2"), "time": times})
     kinds = {n.id: n.kind for n in after.networks.values()}
     assert kinds == {
-        "clip": "clip_text",
+        "clip": "clip_l",
         "vae_decoder": "vae_decoder",
         "unet_core": "unet_core",
         "unet_context": "unet_context",
         "unet_time": "unet_time",
     }
     assert len(changes) == 1
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_a_vector_condition_goes_into_the_time_embedding_of_its_entry() -> None:
+    whole = text_to_image()
+    steps = [replace(s, inputs={**s.inputs, "vector": Literal(s.id)}) if s.op == "entry" else s for s in whole.steps]
+    before = whole.with_steps(tuple(steps))
+    after, _ = applied(hoist, before)
+    times = [s for s in after.steps if s.op == "embed_time"]
+    assert [s.inputs["vector"] for s in times] == [Literal("3.entry"), Literal("3.entry.2")]
+    assert all("vector" in s.inputs for s in after.steps if s.op == "entry"), "for sigmas off the schedule"
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_one_guider_over_two_schedules_is_made_for_each() -> None:
+    whole = text_to_image()
+    sample = only(whole, "sample")
+    sigmas = replace(whole.steps[3], id="13.make_sigmas", outputs=("13.sigmas",), nodes=("13",))
+    inputs = {**sample.inputs, "latent": Ref("3.latent"), "sigmas": Ref("13.sigmas")}
+    second = replace(sample, id="13.sample", outputs=("13.latent",), inputs=inputs, nodes=("13",))
+    decode, *rest = whole.steps[-3:]
+    decode = replace(decode, inputs={"latent": Ref("13.latent")})
+    before = whole.with_steps((*whole.steps[:-3], sigmas, second, decode, *rest))
+    after, changes = applied(hoist, before)
+    assert len(changes) == 2
+    ops = [s.op for s in after.steps]
+    assert [ops.count(op) for op in ("guide", "entry", "embed_time", "project_context")] == [2, 4, 2, 2]
+    assert Machine().run(after) == Machine().run(before)
+
+
+def test_a_guider_that_is_used_otherwise_stays() -> None:
+    whole = text_to_image()
+    peek = step("preview_image", {"image_u8": Ref("3.guider")}, "20.files")
+    before = whole.with_steps((*whole.steps, peek))
+    after, _ = applied(hoist, before)
+    assert [s.id for s in after.steps if s.op == "guide"] == ["3.guide", "3.guide.2"]
+    assert Machine().run(after) == Machine().run(before)
 
 
 def test_samples_share_what_was_hoisted() -> None:
     one = text_to_image()
-    second = sampling("13", "6.embedding", "6.embedding", "3.latent", "unet")
-    second[2] = replace(second[2], inputs={**second[2].inputs, "sigmas": Ref("3.sigmas")})
+    second = sampling("13", "6.embedding", "6.embedding", "3.latent", "unet")[1:]
+    second[-1] = replace(second[-1], inputs={**second[-1].inputs, "sigmas": Ref("3.sigmas")})
     other = sampling("23", "6.embedding", "7.embedding", "13.latent", "unet.2")
-    steps = (*one.steps[:6], *second, *other, *one.steps[6:])
-    parameters = {n: replace(one.parameters["3.seed"], name=n) for n in ("13.steps", "13.seed", "23.steps", "23.seed")}
+    steps = (*one.steps[:-3], *second, *other, *one.steps[-3:])
+    parameters = {n: replace(one.parameters["3.seed"], name=n) for n in ("13.seed", "23.steps", "23.seed")}
     networks = {**one.networks, "unet.2": network("unet.2", "unet", lora(SD15, "a", 1.0))}
     before = replace(one.with_steps(steps), parameters={**one.parameters, **parameters}, networks=networks)
     after, changes = applied(hoist, before)
     ops = [s.op for s in after.steps]
     assert (ops.count("project_context"), ops.count("embed_time")) == (4, 2)
-    assert after.steps[ops.index("sample", ops.index("sample") + 1)].inputs["negative_context"] == (Ref("3.context"),)
-    assert "steps of an earlier sample" in changes[1]
+    entries = [s for s in after.steps if s.op == "entry"]
+    assert entries[2].inputs["context_kv"] == Ref("3.context")
+    assert "an earlier one's steps" in changes[1]
     assert after.networks["unet_core.2"].weights == lora(SD15, "a", 1.0)
+    assert Machine().run(after) == Machine().run(before)
 
 
 # --- fold -----------------------------------------------------------------------------------------------------------
@@ -411,18 +446,17 @@ def test_frozen_values_become_constants_and_what_made_them_goes() -> None:
     after = prune_steps(after, context).value
     assert [s.op for s in after.steps[:3]] == ["empty_latent", "make_sigmas", "make_noise"]
     assert set(after.networks) == {"unet", "vae_decoder"}
-    (sample,) = (s for s in after.steps if s.op == "sample")
-    assert sample.inputs["positive"] == (Const("folded/6.embedding"),)
+    assert next(s.inputs["embedding"] for s in after.steps if s.op == "entry") == Const("folded/6.embedding")
     assert machine.run(after) == Machine().run(before)
 
 
 def test_a_value_that_is_none_becomes_null() -> None:
     before = program(
         [
-            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip": "clip"}),
+            step("encode_text", {"text": Literal("x")}, "1.embedding", "1.pooled", networks={"clip_l": "clip"}),
             step("save_latent", {"latent": Ref("1.embedding"), "filename_prefix": Ref("1.pooled")}, "2.files"),
         ],
-        [network("clip", "clip_text")],
+        [network("clip", "clip_l")],
     )
     after = fold(before, Context(folder=Machine().fold)).value
     assert [s.op for s in after.steps] == ["save_latent"]
@@ -432,3 +466,25 @@ def test_a_value_that_is_none_becomes_null() -> None:
 def test_nothing_is_folded_without_a_folder() -> None:
     before = text_to_image()
     assert applied(fold, before)[0] is before
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def test_models_with_the_same_facts_share_a_schedule_and_unnamed_ones_go() -> None:
+    """Two LoRA mixes of one file: the schedule is one, the networks stay apart."""
+
+    def made(facts: dict[str, Json]) -> Program:
+        steps = sampling("3", "6.embedding", "7.embedding", "5.latent")
+        first, second = (replace(steps[0], id=f"{n}.make_sigmas", outputs=(f"{n}.sigmas",), model=n) for n in "ab")
+        saved = (Ref("a.sigmas"), Ref("b.sigmas"))
+        out = step("save_latent", {"latent": saved, "filename_prefix": Literal("x")}, "1.files")
+        models = {n: ModelUse(n, lora(SD15, n, 1.0), facts=facts) for n in "abc"}
+        return replace(program([first, second, out], n3__steps=20), models=models)
+
+    after, changes = applied(dedupe_steps, made({"prediction": "eps"}))
+    assert changes == ["b.make_sigmas: the same as a.make_sigmas"]
+    after, changes = applied(prune_steps, after)
+    assert changes == ["b: no step needs this model", "c: no step needs this model"]
+    assert set(after.models) == {"a"}
+    assert applied(dedupe_steps, before := made({}))[0] is before  # files that were not opened may differ

@@ -12,10 +12,12 @@ from compiler.options import CompileOptions
 from compiler.passes.driver import Context, Pass, run_program_passes
 from compiler.passes.verify import verify_graph_step, verify_program_step
 from compiler.pipeline import GRAPH_PASSES, PROGRAM_PASSES, optimise_graph, optimise_program
+from graphs.definition import NodeDef
 from graphs.graph import Graph
-from graphs.node import Input, Link, Node, NodeDef, Output
+from graphs.node import Input, Link, Node, Output
+from graphs.operands import Const, Literal, Operand, Param, Ref
 from graphs.ops import OPS, OpSpec
-from graphs.program import Const, Literal, NetworkUse, Operand, Param, Parameter, Program, Ref, Step
+from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
 from tests.compiler.interpreter import Machine, digest
 from tests.compiler.programs import SD15, lora
 
@@ -158,7 +160,7 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
         lora(lora(SD15, "a", 0.25), "a", 0.25),
         lora(lora(SD15, "b", 1.0), "b", -1.0),
     ]
-    kinds = sorted({role for spec in ops.values() for role in (*spec.networks, *spec.numbered_networks)})
+    kinds = sorted({kind_of(role) for spec in ops.values() for role in spec.networks})
     networks: dict[str, NetworkUse] = {}
     for i in range(draw(st.integers(len(kinds), len(kinds) + 4))):
         kind = kinds[i] if i < len(kinds) else draw(st.sampled_from(kinds))
@@ -167,6 +169,7 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
         )
         networks[use.id] = use
     parameters = {f"p{i}": Parameter(f"p{i}", "INT", draw(st.integers(0, 1))) for i in range(3)}
+    models = {name: ModelUse(name, SD15, facts=facts) for name, facts in MODELS.items()}
     refs: list[str] = []
     steps: list[Step] = []
 
@@ -176,41 +179,63 @@ def programs(draw: st.DrawFn, ops: Mapping[str, OpSpec] = OPS) -> Program:
             return Ref(draw(st.sampled_from(refs[-6:])))
         return Param(draw(st.sampled_from(sorted(parameters)))) if kind == "param" else Literal(draw(st.integers(0, 1)))
 
+    def made_by(op: str) -> Operand:
+        """What a step of that op made, mostly."""
+        found = [step.outputs[0] for step in steps if step.op == op]
+        return Ref(draw(st.sampled_from(found))) if found and draw(st.integers(0, 5)) > 0 else operand()
+
+    def several(op: str) -> tuple[Operand, ...]:
+        return tuple(made_by(op) for _ in range(draw(st.integers(1, 2))))
+
+    def inputs_of(op: str) -> dict[str, Any]:
+        """Those with a meaning of their own."""
+        if op == "guide":
+            return {"sides.positive": several("entry"), "sides.negative": several("entry"), "numbers.cfg": operand()}
+        if op not in ("entry", "control"):
+            return {"guider": made_by("guide")} if op == "sample" else {}
+        found: dict[str, Any] = {"embedding": operand()}
+        if draw(st.integers(0, 3)) == 0:
+            found["vector"] = operand()
+        if op == "entry" and draw(st.integers(0, 3)) == 0:
+            found["place"] = made_by("place")
+        return {**found, "controls": several("control")} if op == "entry" and draw(st.booleans()) else found
+
     usual = [name for name in ops if name not in ("project_context", "embed_time", "decode_latent_u8")]
-    for i in range(draw(st.integers(1, 14))):
-        spec = ops[draw(st.sampled_from(usual))]
-        inputs: dict[str, Any] = {name: operand() for name in spec.inputs}
-        for side in ("positive", "negative"):
-            if side in inputs:
-                inputs[side] = tuple(operand() for _ in range(draw(st.integers(1, 2))))
+    clusters: list[tuple[str, ...]] = [(name,) for name in usual]
+    if "sample" in ops:  # what takes each other's outputs comes together, or would hardly ever
+        clusters += [SAMPLING, SAMPLING[1:], ("guide", "sample"), ("sample",)] * (len(usual) // 8)
+    picked = [draw(st.sampled_from(clusters)) for _ in range(draw(st.integers(1, 10)))]
+    names = [name for cluster in picked for name in cluster]
+    for i, name in enumerate(names):
+        spec = ops[name]
+        inputs: dict[str, Any] = {name: operand() for name in spec.inputs} | inputs_of(spec.name)
+        if spec.name == "place" and draw(st.booleans()):
+            inputs["area"] = tuple(operand() for _ in range(4))
         roles = {
             role: draw(st.sampled_from([n.id for n in networks.values() if n.kind == kind_of(role)]))
             for role in spec.networks
         }
-        if "control_hints" in spec.optional:
-            count = draw(st.integers(0, 2))
-            inputs |= {f"control_{name}": tuple(operand() for _ in range(count)) for name in CONTROL_INPUTS if count}
-            for role in (f"{kind}.{n}" for kind in ("controlnet", "controlnet_hint") for n in range(count)):
-                roles[role] = draw(st.sampled_from([n.id for n in networks.values() if n.kind == kind_of(role)]))
         outputs = tuple(f"{i}.{name}" for name in spec.outputs)
-        attrs: dict[str, Json] = (
-            {"positive": [{"area": [8, 8, 0, 0]}]} if spec.name == "sample" and draw(st.booleans()) else {}
-        )
-        steps.append(Step(f"{i}.{spec.name}", spec.name, inputs, attrs, outputs, roles, (str(i),)))
+        model = draw(st.sampled_from(sorted(models))) if spec.name in ("make_sigmas", "make_noise", "guide") else None
+        steps.append(Step(f"{i}.{spec.name}", spec.name, inputs, {}, outputs, roles, (str(i),), model=model))
         refs.extend(outputs)
         if draw(st.booleans()) and refs:
             out = draw(st.sampled_from(refs[-4:]))
             saved: dict[str, Any] = {"image_u8": Ref(out), "filename_prefix": Literal("x")}
             steps.append(Step(f"{i}.save", "save_image", saved, {}, (f"{i}.saved",), {}, (f"{i}",)))
-    return Program(tuple(steps), parameters, networks)
+    return Program(tuple(steps), parameters, networks, models)
 
 
-CONTROL_INPUTS = ("hints", "strengths", "starts", "ends")
+MODELS: dict[str, dict[str, Json]] = {
+    "m0": {"prediction": "eps"}, "m1": {"prediction": "eps"}, "m2": {"prediction": "v"},
+}  # fmt: skip
+SAMPLING = ("control", "entry", "entry", "guide", "sample")
+ROLES = {"denoiser": "unet", "context": "unet_context", "time": "unet_time"}
 
 
 def kind_of(role: str) -> str:
-    """The network that fills a role of an unoptimised program has the role's name, less its number, as its kind."""
-    return role.partition(".")[0]
+    """The kind of network that fills a role of an unoptimised program."""
+    return ROLES.get(role, role)
 
 
 @QUICK
@@ -263,7 +288,7 @@ TOY = {
         OpSpec("split", ("x",), ("high", "low"), foldable=True),
         OpSpec("slow", ("x",), ("value",)),
         OpSpec("call", ("x",), ("value",), ("net",), foldable=True),
-        OpSpec("call_several", ("x",), ("value",), ("net",), numbered_networks=("part",), foldable=True),
+        OpSpec("call_several", ("x",), ("value",), ("net",), optional_networks=("part",), foldable=True),
         OpSpec("read", ("x",), ("value",), pure=False),
         OpSpec("save_image", ("image_u8", "filename_prefix"), ("files",), pure=False),
         OpSpec("identity", ("value",), ("value",)),

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from compiler.check import check, to_comfyui
+from compiler.checking.check import check
+from compiler.checking.server_errors import to_comfyui
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.node import Link, Node
@@ -56,6 +57,11 @@ def graph_of(prompt: dict[str, Json]) -> Graph:
     return Graph(nodes)
 
 
+def answer_to(prompt: dict[str, Json]) -> dict[str, Json]:
+    problems = check(graph_of(prompt), builtin(), FOLDERS, strict=True, compiling=False).problems
+    return to_comfyui(problems, builtin(), FOLDERS)
+
+
 def without_prose(answer: Json) -> Json:
     """The answer without tooltips and step widths, which our schemas leave out, and with sets sorted."""
     if isinstance(answer, dict):
@@ -68,7 +74,7 @@ def without_prose(answer: Json) -> Json:
 def test_answers_are_the_servers(case: str) -> None:
     exchange = recorded()[case]
     body = exchange["answer"]["body"]
-    ours = to_comfyui(check(graph_of(exchange["prompt"]), builtin(), FOLDERS, strict=True, compiling=False))
+    ours = answer_to(exchange["prompt"])
     assert without_prose(ours["node_errors"]) == without_prose(body["node_errors"])
     if exchange["answer"]["status"] == 400:
         assert ours["error"] == body["error"]
@@ -79,7 +85,7 @@ def test_answers_are_the_servers(case: str) -> None:
 @pytest.mark.parametrize("case", ["link_to_missing_node", "link_output_out_of_range"])
 def test_where_the_server_crashes_we_name_the_link(case: str) -> None:
     exchange = recorded()[case]
-    answer = to_comfyui(check(graph_of(exchange["prompt"]), builtin(), FOLDERS, strict=True, compiling=False))
+    answer = answer_to(exchange["prompt"])
     assert answer["error"] == exchange["answer"]["body"]["error"]
     (theirs,) = exchange["answer"]["body"]["node_errors"]
     (error,) = answer["node_errors"][theirs]["errors"]
@@ -91,13 +97,13 @@ def test_cycles(case: str) -> None:
     exchange = recorded()[case]
     with pytest.raises(WorkflowError) as error:
         graph_of(exchange["prompt"])
-    assert to_comfyui(error.value.problems) == exchange["answer"]["body"]
+    assert to_comfyui(error.value.problems, builtin()) == exchange["answer"]["body"]
 
 
 def test_warnings_are_no_errors_and_answers_are_json() -> None:
     warning = Problem("value_coerced", "2.7 is taken as 2", "1", "A", "x", severity="warning")
-    assert to_comfyui([warning]) == {"error": None, "node_errors": {}}
+    assert to_comfyui([warning], builtin()) == {"error": None, "node_errors": {}}
     ours = Problem("unsupported", "comfyc does not compile this node class yet", "1", "A", dependent_outputs=("9",))
-    answer = json.loads(json.dumps(to_comfyui([ours])))
+    answer = json.loads(json.dumps(to_comfyui([ours], builtin())))
     assert answer["node_errors"]["1"]["dependent_outputs"] == ["9"]
     assert "does not compile" in answer["node_errors"]["1"]["errors"][0]["message"]

@@ -6,7 +6,7 @@ Narrow networks with drawn weights; the full widths are `make gpu-build-check`. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from compiler.export import Exported, emit, trace
-from compiler.link import network_profile
+from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl, narrow_unet
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.link import network_profile
+from compiler.linking.weights import Layer, materialise
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
-from compiler.synthetic import NARROW_CLIP, NARROW_VAE, narrow_unet
-from compiler.weights import materialise
+from compiler.networks.unet_config import UNetConfig
 from graphs.plan import Profile
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import EngineSpec, NetworkModel
@@ -36,13 +37,20 @@ CONFIGS: dict[str, Config] = {
     "unet": UNET,
     "controlnet": ControlNetConfig(UNET),
     "vae": NARROW_VAE,
-    "clip": NARROW_CLIP,
+    "clip_l": NARROW_CLIP,
+    "clip_g": replace(NARROW_CLIP_G, stop_layer=-2, norm=False),
+    "clip_h": replace(NARROW_CLIP_G, stop_layer=-2),
 }
+XL: UNetConfig = narrow_sdxl()["unet"]
+XL_CONFIGS: dict[str, Config] = {"unet": XL, "controlnet": ControlNetConfig(XL)}
+XL_KINDS = tuple(kind for kind in NETWORKS if NETWORKS[kind].part in XL_CONFIGS)
 
 
-def build(kind: str, folder: Path, precision: str = "fp16") -> tuple[Built, Exported]:
+def build(
+    kind: str, folder: Path, precision: str = "fp16", configs: Mapping[str, Config] = CONFIGS
+) -> tuple[Built, Exported]:
     definition = NETWORKS[kind]
-    config = CONFIGS[definition.part]
+    config = configs[definition.part]
     with torch.device("meta"):
         module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
@@ -52,10 +60,10 @@ def build(kind: str, folder: Path, precision: str = "fp16") -> tuple[Built, Expo
         key: partial(torch.randn, *tensor.shape, generator=random) for key, tensor in module.state_dict().items()
     }
     store = Store(folder)
-    weights = materialise(exported.initializers, tensors, store, recipe=kind)
-    path = str(StoreArtifacts(store).weights_path(weights))
+    weights = materialise(exported.initializers, Layer(tensors, kind), None, store)
+    paths = StoreArtifacts(store).weights_paths(weights)
     spec = EngineSpec(precision, "cuda", network_profile(inputs, SIZES), TARGETS)
-    return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, path), spec), exported
+    return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, paths), spec), exported
 
 
 @needs_tensorrt
@@ -73,8 +81,15 @@ def test_every_network_is_built_with_dynamic_sizes(kind: str, tmp_path: Path) ->
 
 
 @needs_tensorrt
+@pytest.mark.parametrize("kind", XL_KINDS)
+def test_networks_with_a_vector_condition_are_built_too(kind: str, tmp_path: Path) -> None:
+    built, exported = build(kind, tmp_path, configs=XL_CONFIGS)
+    assert built.engine.nbytes > sum(math.prod(i.shape) * 2 for i in exported.initializers)
+
+
+@needs_tensorrt
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", ["unet_time", "unet_context", "vae_encoder", "clip_text"])
+@pytest.mark.parametrize("kind", ["unet_time", "unet_context", "vae_encoder", "clip_l"])
 def test_other_precisions(kind: str, precision: str, tmp_path: Path) -> None:
     built, _ = build(kind, tmp_path, precision)
     assert built.engine.nbytes > 0

@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from compiler.export import Exported, emit, trace
-from compiler.weights import materialise
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.weights import Layer, materialise
+from graphs.dims import Dim
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 
@@ -35,8 +36,9 @@ class Up(nn.Module):
 
 
 def exported(module: nn.Module, form: str = "onnx-ort") -> Exported:
-    inputs = (TensorSpec("x", "float32", ("batch", 6, "height", "width")),)
-    return emit(trace(module, inputs), form, inputs, (TensorSpec("y", "float32", ("batch", 10, "h2", "w2")),))
+    inputs = (TensorSpec("x", "float32", (Dim("batch"), 6, Dim("height"), Dim("width"))),)
+    outputs = (TensorSpec("y", "float32", (Dim("batch"), 10, Dim("h2"), Dim("w2"))),)
+    return emit(trace(module, inputs), form, inputs, outputs)
 
 
 def ops(network: Exported) -> list[str]:
@@ -49,8 +51,8 @@ def test_it_computes_what_torch_computes_at_any_size(tmp_path: Path) -> None:
     assert (ops(network).count("Conv"), ops(network).count("Resize")) == (4, 0)
     tensors = {name: (lambda t=tensor: t) for name, tensor in module.state_dict().items()}
     store = Store(tmp_path)
-    weights = StoreArtifacts(store).weights_path(materialise(network.initializers, tensors, store, recipe="up"))
-    engine = OnnxRuntimeBackend().load(network.graph, str(weights), EngineSpec("fp32", "cpu"))
+    weights = StoreArtifacts(store).weights_paths(materialise(network.initializers, Layer(tensors, "up"), None, store))
+    engine = OnnxRuntimeBackend().load(store.put("graph-up", network.graph).path, weights, LoadSpec())
     for shape in ((1, 6, 1, 1), (2, 6, 5, 9), (3, 6, 8, 4)):
         x = torch.randn(shape)
         with torch.no_grad():

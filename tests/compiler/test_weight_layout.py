@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from compiler.export import Initializer
-from compiler.weight_layout import weight_layout
-from compiler.weights import materialise
+from compiler.exporting.export import Initializer
+from compiler.exporting.weight_layout import weight_layout
+from compiler.linking.weights import Layer, materialise
 from runtime.artifacts import StoreArtifacts
 from runtime.mapped import header_fingerprint
 from runtime.store import Store
@@ -29,7 +29,7 @@ TABLE = (
 def weight_file(folder: Path) -> Path:
     tensors = {name: (lambda t=tensor: t) for name, tensor in TENSORS.items()}
     store = Store(folder)
-    return StoreArtifacts(store).weights_path(materialise(TABLE, tensors, store, recipe="test"))
+    return StoreArtifacts(store).weights_paths(materialise(TABLE, Layer(tensors, "test"), None, store))[0]
 
 
 def test_the_places_hold_what_safetensors_reads_under_these_names(tmp_path: Path) -> None:
@@ -47,5 +47,5 @@ def test_data_starts_on_a_cache_line() -> None:
 
 def test_the_fingerprint_is_that_of_the_file_and_tells_other_layouts_apart(tmp_path: Path) -> None:
     layout = weight_layout(TABLE)
-    assert header_fingerprint(str(weight_file(tmp_path))) == layout.fingerprint
+    assert header_fingerprint(weight_file(tmp_path)) == layout.fingerprint
     assert weight_layout(TABLE[::-1]).fingerprint != layout.fingerprint

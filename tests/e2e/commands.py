@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner, Result
 
-from comfyc.cli import cli
+from comfyc.command_line import cli
 
 REPOSITORY = Path(__file__).parents[2]
 GOLDENS = REPOSITORY / "tests" / "parity" / "data" / "goldens"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from compiler.synthetic import narrow_unet, write_checkpoint, write_lora
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_lora
 from graphs.examples import example
 
 Json = Any

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compiler.synthetic import NARROW_VAE, narrow_unet, write_checkpoint, write_lora
+from benchmarks.synthetic import NARROW_VAE, narrow_unet, write_checkpoint, write_lora
 from tests.e2e.commands import comfyc
 from tests.e2e.narrow import workflow, write_models
 

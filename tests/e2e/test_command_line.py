@@ -259,6 +259,42 @@ def test_a_precision_that_the_backend_has_not_is_refused_before_any_work(tmp_pat
     assert "expected --precision fp32, got fp16" in result.stderr
 
 
+def test_passes_are_dumped_and_left_out(tmp_path: Path) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+        "2": {"class_type": "Reroute", "inputs": {"": ["1", 0]}},
+        "3": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},
+        "4": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "5": {"class_type": "ImageBatch", "inputs": {"image1": ["3", 0], "image2": ["4", 0]}},
+        "6": {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": "x"}},
+    }
+    (tmp_path / "w.json").write_text(json.dumps(prompt))
+    for level in (1, 0):
+        args = ["-o", str(tmp_path / "plan"), "--dump-passes", str(tmp_path / "dump"), f"-O{level}"]
+        assert comfyc("compile", str(tmp_path / "w.json"), *args).exit_code == 0
+        dumped = sorted(file.name for file in (tmp_path / "dump").iterdir())
+        assert dumped[:2] == ["graph_01_prune.txt", "graph_02_dissolve_reroutes.txt"]
+        assert ("graph_04_dedupe.txt" in dumped) == (level == 1)
+        text = (tmp_path / "dump" / "graph_02_dissolve_reroutes.txt").read_text()
+        assert text.startswith("# 2: Reroute: passes on slot 0 of node 1")
+        steps = json.loads((tmp_path / "plan" / "plan.json").read_text())["program"]["steps"]
+        assert [step["op"] for step in steps].count("invert_image") == 2 - level
+
+
+def test_a_folder_for_dumps_that_cannot_be_one(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text(
+        '{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}, '
+        '"2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}'
+    )
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "graph_1.txt").mkdir()
+    result = comfyc(
+        "compile", str(tmp_path / "w.json"), "--dump-passes", str(tmp_path / "dump"), "-o", str(tmp_path / "p")
+    )
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+
+
 def test_ctrl_c_exits_130_and_says_so(tmp_path: Path) -> None:
     """A real SIGINT while a command is at work (check of a great many files)."""
     code = (

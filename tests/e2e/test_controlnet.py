@@ -16,11 +16,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding
 from compiler.compile import CompileResult, compile_workflow, write
 from compiler.networks.unet_config import UNetConfig
 from compiler.options import CompileOptions
-from compiler.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding
-from graphs.errors import CheckpointError
+from graphs.errors import CheckpointError, ModelMissingError
 from graphs.plan import Profile
 from graphs.workflow import parse_api
 from runtime.folders import Folders
@@ -131,7 +131,9 @@ class Machine:
     def open(self, result: CompileResult) -> Session:
         self.runs += 1
         write(result, self._root / f"plan{self.runs}")
-        return Session.open(self._root / f"plan{self.runs}", store=self._store)
+        session = Session.open(self._root / f"plan{self.runs}", store=self._store)
+        session.embeddings = self._folders.embeddings
+        return session
 
     def picture(self, session: Session, **params: Json) -> Picture:
         """params: by name with the dot written as two underscores."""
@@ -314,6 +316,17 @@ def test_an_embedding_in_a_prompt_changes_the_picture(
         missing = machine.picture(session, p__text="a fox, embedding:none_of_that_name")
         assert difference(missing, machine.picture(session, p__text="a fox,")) == 0
         assert "none_of_that_name" in caplog.text
+
+
+def test_a_plan_names_the_embeddings_of_its_prompts_and_travels(machine: Machine) -> None:
+    result = machine.compile(prompt(p=node("CLIPTextEncode", text="a fox, embedding:style", clip=["c", 1])))
+    assert dict(result.plan.embeddings) == {"style": "embeddings/style.safetensors"}
+    with machine.open(result) as session:
+        styled = machine.picture(session)
+        session.embeddings = dict  # another machine, without the file
+        assert difference(machine.picture(session), styled) == 0  # folded when it was compiled
+        with pytest.raises(ModelMissingError, match=r"'style' is not in .*expected embeddings/style.safetensors"):
+            machine.picture(session, p__text="two foxes, embedding:style")
 
 
 def test_explain_says_what_becomes_of_each_node(tmp_path: Path) -> None:

@@ -54,16 +54,18 @@ def _slope_times(factor: float) -> Break:
 
 
 def _swap_sides(patch: Patch) -> None:
-    from runtime.sampling.guidance import Guidance
-
-    patch.setattr(Guidance, "_entries", lambda self, side: self.positive if side else self.negative)
+    _change_sides(patch, lambda sides: {"positive": sides["negative"], "negative": sides["positive"]})
 
 
 def _negative_alone(patch: Patch) -> None:
     """The text is not heard at all: both sides are the negative one."""
-    from runtime.sampling.guidance import Guidance
+    _change_sides(patch, lambda sides: dict.fromkeys(sides, sides["negative"]))
 
-    patch.setattr(Guidance, "_entries", lambda self, side: self.negative)
+
+def _change_sides(patch: Patch, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    from runtime.sampling.entries import entries_of as real
+
+    patch.setattr("runtime.ops.sample.entries_of", lambda sides, *rest: real(change(sides), *rest))
 
 
 # --- the text
@@ -101,13 +103,13 @@ def _change_embedding(change: Callable[[Tensor], Tensor]) -> Break:
     def apply(patch: Patch) -> None:
         from runtime.ops import text
 
-        real = text._run
+        real = text._encode
 
         def run(*args: Any) -> tuple[Tensor, Tensor]:
             hidden, pooled = real(*args)
             return change(hidden), pooled
 
-        patch.setattr(text, "_run", run)
+        patch.setattr(text, "_encode", run)
 
     return apply
 
@@ -165,7 +167,7 @@ def test_the_order_of_the_embeddings_rows_is_no_mutation(studio: Studio, unbroke
 
 def test_a_lora_that_is_not_merged_draws_no_outlines(studio: Studio, monkeypatch: Patch) -> None:
     """The strength is this test's own, so that no other finds the broken weights in the store."""
-    from compiler import lora
+    from compiler.models import lora
 
     assert fill(drawn(studio, TEXTS[0].text, workflows.outlines())) < 0.2
     monkeypatch.setattr(lora, "_changes", lambda tensors, aliases, part: [])
@@ -216,8 +218,8 @@ def test_image_to_image_that_forgets_the_picture_forgets_the_layout(studio: Stud
     scene = workflows.spots("circle", "red", "white")
     nodes, text = workflows.from_picture(studio, scene), "four green squares on white"
     assert share_in_place(scene, drawn(studio, text, nodes)) == 1
-    real = sample._checked
-    monkeypatch.setattr(sample, "_checked", lambda *args: torch.zeros_like(real(*args)))
+    real = sample._normalised
+    monkeypatch.setattr(sample, "_normalised", lambda *args: torch.zeros_like(real(*args)))
     assert share_in_place(scene, drawn(studio, text, nodes)) <= 0.5
 
 

@@ -18,10 +18,11 @@ from graphs.nodes import NODES
 from graphs.nodes.packs import joined
 from tests.e2e.commands import REPOSITORY
 
+ROWS = "from graphs.rows import interpreted, op\n"
 RUN = """
 import sys
 from pathlib import Path
-from compiler.lower import lower
+from compiler.lowering.lower import lower
 from graphs.plan import Plan, Profile
 from graphs.plan_json import save_plan
 from graphs.schemas import builtin
@@ -49,7 +50,9 @@ def _blocks(language: str) -> list[str]:
 @pytest.fixture
 def pack(tmp_path: Path) -> Path:
     """A folder with the pack as an installed distribution, the workflow and a picture."""
-    (tmp_path / "half_pack.py").write_text("\n\n".join(_blocks("python")))
+    rows, functions = _blocks("python")
+    (tmp_path / "half_pack.py").write_text(rows)
+    (tmp_path / "half_pack_ops.py").write_text(functions)
     (toml,) = _blocks("toml")
     (line,) = (li for li in toml.splitlines() if "=" in li and not li.startswith("["))
     info = tmp_path / "half_pack-1.0.dist-info"
@@ -75,7 +78,7 @@ def test_the_new_node_lowers_and_runs(pack: Path) -> None:
     (file,) = done.stdout.split()
     with Image.open(file) as picture:
         assert picture.size == (32, 24)
-        assert picture.getpixel((0, 0)) == (250, 128, 4)
+        assert picture.getpixel((0, 0)) == (125, 128, 4)
 
 
 def test_the_command_line_knows_the_new_node(pack: Path) -> None:
@@ -94,21 +97,34 @@ def test_the_command_line_knows_the_new_node(pack: Path) -> None:
 
 def test_the_example_is_not_one_of_our_own_nodes() -> None:
     assert "ImageHalf" not in NODES
-    assert len(json.loads(_blocks("json")[0])) == 3
+    assert len(json.loads(_blocks("json")[0])) == 4
+
+
+@pytest.mark.parametrize("class_type", sorted(c for c, row in NODES.rows.items() if row.op is not None))
+def test_an_interpreted_node_is_one_function_and_one_line(class_type: str) -> None:
+    """No table of nodes or ops mentions it but that of its family, in one line."""
+    row = NODES.rows[class_type]
+    assert row.place is not None
+    tables = [*(REPOSITORY / "graphs/nodes").glob("*.py"), REPOSITORY / "runtime/ops/__init__.py"]
+    lines = [line.strip() for file in tables for line in file.read_text("utf-8").splitlines()]
+    assert [line for line in lines if f":{row.op}\"" in line] == [f'interpreted("{class_type}", "{row.place}"),']
 
 
 @pytest.mark.parametrize(
     ("code", "message"),
     [
         ("import no_such_library", "cannot be loaded: ModuleNotFoundError"),
-        ("NODES = 3", "is no table of nodes"),
-        ("from graphs.nodes import NODES", "which is there already"),
-        ("from graphs.nodes import NODES as OWN\nNODES = {'Other': OWN['KSampler']}", "lists KSampler under Other"),
+        ("ROWS = 3", "is no table of nodes"),
+        ("ROWS = ('ImageHalf',)", "is no table of nodes"),
+        ("from graphs.nodes.masks import ROWS", "defines CropMask, which is there already"),
+        (f"{ROWS}ROWS = (op('Mine', 'scale_image'),)", "brings no schema for Mine"),
+        (f"{ROWS}ROWS = (op('Mine', 'scale_image', schema=3),)", "has a damaged schema for Mine"),
+        (f"{ROWS}ROWS = (interpreted('Mine', 'x:grow_mask', schema={{}}),)", "defines the op grow_mask, which is"),
     ],
 )
 def test_a_bad_pack_is_named(code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / f"pack_{abs(hash(code))}.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = EntryPoint("bad", f"pack_{abs(hash(code))}:NODES", "comfyc.nodes")
+    entry = EntryPoint("bad", f"pack_{abs(hash(code))}:ROWS", "comfyc.nodes")
     with pytest.raises(UsageError, match=f"node pack 'bad'.*{message}"):
         joined(NODES, [entry])

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.synthetic import write_checkpoint
 from compiler.compile import folding_target, target_of
 from compiler.options import CompileOptions
-from compiler.synthetic import write_checkpoint
 from graphs.examples import example
 from graphs.plan import Plan
 from graphs.plan_json import load_plan
@@ -24,7 +24,7 @@ from tests.e2e.commands import REPOSITORY, comfyc, hear_ctrl_c
 from tests.runtime.tensorrt_here import needs_tensorrt
 
 TENSORRT = ("--backend", "tensorrt", "--target", "sm89,sm120")
-NETWORKS = {"clip_text", "unet_core", "unet_time", "unet_context", "vae_decoder_u8"}
+NETWORKS = {"clip_l", "unet_core", "unet_time", "unet_context", "vae_decoder_u8"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_plan_is_made_once_and_says_that_it_cannot_run(place: Path, monkeypatc
 
     frozen = compiled(place, "b.plan", "--freeze", "6.text", "--freeze", "7.text")
     assert frozen["made"]["builds"] == 0
-    assert not any(use.kind == "clip_text" for use in load_plan(place / "b.plan").program.networks.values())
+    assert not any(use.kind == "clip_l" for use in load_plan(place / "b.plan").program.networks.values())
 
 
 def _id(plan: Plan, kind: str) -> str:

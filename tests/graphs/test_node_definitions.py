@@ -1,70 +1,38 @@
-"""Every NodeDef states the schema that a real server gives, as recorded in object_info.json."""
+"""The table of nodes: a row and a schema each, and functions that take what the schema says."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from graphs.node import COMBO, Input, NodeDef
-from graphs.nodes import NODES
-
-DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"
-FOLDER_FILES = {"checkpoints", "vae", "loras", "controlnet", "input"}
-# Options of an input as the dump names them -> as Input does.
-OPTIONS = {"default": "default", "min": "min", "max": "max", "step": "step", "round": "round", "multiline": "multiline",
-           "dynamicPrompts": "dynamic_prompts", "control_after_generate": "control_after_generate"}  # fmt: skip
+from graphs.definition import NodeDef
+from graphs.nodes import FAMILIES, NODES
+from graphs.ops import OPS
+from graphs.shipped_schemas import shipped
 
 
-@pytest.fixture(scope="module")
-def dump() -> dict[str, Any]:
-    if not DUMP.is_file():
-        pytest.skip(f"{DUMP} is absent: schemas are not compared with a server's")
-    loaded: dict[str, Any] = json.loads(DUMP.read_text())
-    return loaded
+def test_every_row_is_in_the_table_once_and_has_a_schema() -> None:
+    rows = [row for family in FAMILIES for row in family.ROWS]
+    assert len(rows) == len(NODES) > 60
+    assert [name for name in NODES if name not in shipped()] == []
 
 
 @pytest.mark.parametrize("definition", NODES.values(), ids=NODES.keys())
-def test_schema_is_the_servers(definition: NodeDef, dump: dict[str, Any]) -> None:
-    entry = dump[definition.class_type]
-    assert definition.display_name == entry["display_name"]
-    assert definition.category == entry["category"]
-    assert definition.output_node == entry["output_node"]
+def test_rows_have_the_schema_that_ships(definition: NodeDef) -> None:
+    entry = shipped()[definition.class_type]
     assert [o.type for o in definition.outputs] == entry["output"]
-    assert [o.name for o in definition.outputs] == entry["output_name"]
-    assert [o.is_list for o in definition.outputs] == entry["output_is_list"]
-    sections = {"required": [], "optional": [], "hidden": []} | entry["input_order"]
-    required = [i.name for i in definition.inputs if i.required and not i.hidden]
-    assert required == sections["required"]
-    assert [i.name for i in definition.inputs if not i.required and not i.hidden] == sections["optional"]
-    assert sorted(i.name for i in definition.inputs if i.hidden) == sorted(sections["hidden"])
-    for declared in definition.inputs:
-        section = "hidden" if declared.hidden else "required" if declared.required else "optional"
-        _compare(declared, entry["input"][section][declared.name])
+    assert definition.lower is not None
+    assert definition.output_node == bool(entry.get("output_node"))
+    assert not (definition.pure and definition.output_node)
 
 
-def _compare(declared: Input, spec: Any) -> None:
-    if declared.hidden:
-        assert declared.type == spec
-        return
-    kind, options = spec[0], (spec[1] if len(spec) > 1 else {})
-    if isinstance(kind, list):
-        assert declared.type == COMBO
-        if declared.folder is None:
-            assert list(declared.options or ()) == kind
-        else:
-            assert declared.folder in FOLDER_FILES
-            assert declared.options is None
-    else:
-        assert declared.type == kind
-    assert (declared.upload == "image") == options.get("image_upload", False)
-    for theirs, ours in OPTIONS.items():
-        assert (getattr(declared, ours) or None) == (options.get(theirs) or None), theirs
-    assert set(options) <= {*OPTIONS, "image_upload"}
+def test_rows_of_one_family_are_sorted() -> None:
+    for family in FAMILIES:
+        names = [row.class_type.lower() for row in family.ROWS]
+        assert names == sorted(names), family.__name__
 
 
-def test_the_table_is_keyed_by_class_type() -> None:
-    assert all(name == definition.class_type for name, definition in NODES.items())
-    assert all(definition.lower is not None for definition in NODES.values())
+def test_only_what_is_asked_for_is_parsed() -> None:
+    spec = OPS["invert_mask"]
+    assert (spec.inputs, spec.outputs, spec.pure) == (("mask",), ("mask",), True)
+    assert OPS["image_size"].outputs == ("width", "height", "batch_size")
+    assert "no_such_op" not in OPS

@@ -14,34 +14,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.dims import Dim
 from graphs.errors import PlanError
-from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightRef
-from graphs.plan_json import CONSTANTS_FILE, PLAN_FILE, load_plan, plan_from_json, plan_to_json, save_plan
-from graphs.program import (
-    Const,
-    Literal,
-    LoraUse,
-    ModelFile,
-    NetworkUse,
-    Param,
-    Parameter,
-    Program,
-    Ref,
-    Step,
-    WeightRecipe,
+from graphs.json_form import to_json
+from graphs.operands import Const, Literal, Param, Ref
+from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightLayer, WeightRef
+from graphs.plan_json import (
+    CONSTANTS_FILE,
+    PLAN_FILE,
+    content_sum,
+    load_plan,
+    plan_from_json,
+    plan_to_json,
+    save_plan,
 )
+from graphs.program import NetworkUse, Parameter, Program, Step
+from graphs.values import Lora, Merge, ModelFile
 
-RECIPE = WeightRecipe(
-    WeightRecipe(ModelFile("checkpoints", "sd15.safetensors"), (LoraUse(ModelFile("loras", "a"), 0.5),))
-)
+RECIPE = Lora(ModelFile("checkpoints", "sd15.safetensors"), ModelFile("loras", "a"), 0.5)
 BINDING = NetworkBinding(
-    EngineRef("engine-1", "aa", 3, "null", "null 1", "fp32", {"width": 320}, {"x": ("float32", ("batch", 4))}),
-    WeightRef("weights-1", "bb", 4, (("checkpoints/sd15.safetensors", "cc"),)),
+    EngineRef(
+        "engine-1", "aa", 3, "null", "null 1", "fp32", "cpu", {"height": (8, 64, 128)}, ("sm89",), {"width": 320},
+        {"x": ("float32", (Dim("batch"), Dim("height", 8), 4))},
+    ),
+    WeightRef((WeightLayer("weights-1", "bb", 4),), (("checkpoints/sd15.safetensors", "cc"),)),
 )
 PROGRAM = Program(
     steps=(
         Step("6.encode_text", "encode_text", {"text": Param("6.text")}, {}, ("6.embedding", "6.pooled"),
-             {"clip": "clip"}, ("6",), (), {"6.embedding": "e"}, ("6.text",)),
+             {"clip_l": "clip"}, ("6",), (), ("clip",), {"6.embedding": "e"}, ("6.text",)),
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),
     ),
@@ -49,7 +50,7 @@ PROGRAM = Program(
         "6.text": Parameter("6.text", "STRING", "fox"),
         "3.cfg": Parameter("3.cfg", "FLOAT", 8, 0.0, 100, (1,)),
     },
-    networks={"clip": NetworkUse("clip", "clip_text", RECIPE, {"stop_layer": -2})},
+    networks={"clip": NetworkUse("clip", "clip_l", RECIPE, {"stop_layer": -2})},
 )  # fmt: skip
 PLAN = Plan(
     PROGRAM, {"clip": BINDING}, Profile(batch=(1, 2)), "null", "cpu", "comfyui-0.8",
@@ -90,6 +91,17 @@ def test_the_file_is_readable_and_stable(tmp_path: Path) -> None:
     assert all(len(line) < 140 for line in text.splitlines())
 
 
+DECODE = {**to_json(Step("7.d", "decode_latent", {"latent": Ref("6.embedding")}, outputs=("7.image",)))}
+
+
+def rewrite(plan: Path, change: Callable[[Any], object]) -> None:
+    """Changes plan.json as somebody would who also mends its sum."""
+    document = json.loads((plan / PLAN_FILE).read_text())
+    del document["sha256"]
+    change(document)
+    (plan / PLAN_FILE).write_text(json.dumps({**document, "sha256": content_sum(document)}))
+
+
 def _set(*path: str | int) -> Callable[[Any, Any], None]:
     def change(document: Any, value: Any) -> None:
         for key in path[:-1]:
@@ -102,12 +114,31 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
 @pytest.mark.parametrize(
     ("change", "value", "message"),
     [
-        (_set("version"), 99, "expected 1, got 99; compile the workflow again"),
-        (_set("version"), "1", r"version: damaged plan: expected a whole number, got '1'"),
+        (_set("version"), 99, "expected 2, got 99; compile the workflow again"),
+        (_set("version"), "1", "a plan of another version: expected 2, got '1'"),
+        (_set("device"), "tpu", "device: damaged plan: expected cpu or cuda, got tpu"),
+        (_set("compat"), "comfyui-9", "expected comfyui-0.8 or comfyui-0.3, got comfyui-9"),
+        (_set("prompt", "6"), 3, "prompt.6: damaged plan: expected an object with class_type and inputs, got 3"),
+        (_set("prompt"), [], "prompt: damaged plan: expected an object"),
+        (_set("program", "parameters", "6.text", "default"), 3, "expected a default of type STRING, got 3"),
+        (_set("program", "parameters", "3.cfg", "default"), True, "expected a default of type FLOAT, got True"),
+        (_set("program", "steps", 1, "id"), "6.encode_text", "expected an id of its own"),
+        (_set("program", "steps", 0, "outputs"), "ab", "expected a list, got 'ab'"),
+        (_set("program", "steps", 1, "outputs"), ["6.pooled"], "expected a value of its own, got 6.pooled"),
+        (_set("program", "steps", 0, "folded"), {"9": "e"}, "expected an output of the step, got 9"),
+        (_set("program", "steps", 1, "frees"), ["9"], "expected a value that is there, got 9"),
+        (_set("program", "steps", 0, "networks", "vae"), "clip", "expected a role of the op, got vae"),
+        (_set("program", "steps", 0, "inputs", "wish"), {"value": 1}, "expected inputs of the op, got wish"),
+        (_set("program", "steps", 1, "model"), "m0", "expected a model, got m0"),
+        (_set("program", "networks", "clip", "weights", "file"), 3, "weights.file: damaged plan: expected an object"),
+        (_set("program", "networks", "clip", "weights", "strength"), "1", "strength: damaged plan: expected a number"),
+        (_set("bindings", "clip", "engine", "inputs", "x", 1, 0), "8*8", r"x.*: damaged plan: expected a size"),
+        (_set("bindings", "clip", "weights", "layers"), [], "weights: damaged plan: .* got no layer of weights"),
         (_set("program", "steps", 0, "op"), 5, r"program.steps\[0\].op: damaged plan: expected a string"),
         (_set("program", "steps", 0, "op"), "dance", "6.encode_text: damaged plan: expected an op of this version"),
-        (_set("program", "steps", 0, "inputs"), {}, "expected inputs text"),
-        (_set("program", "steps", 0, "networks"), {}, "expected a network in the role clip, got none"),
+        (_set("program", "steps", 0, "inputs"), {}, "expected inputs text, got none"),
+        (_set("program", "steps", 1, "op"), "decode_latent", "expected inputs latent, got none"),
+        (_set("program", "steps", 1), DECODE, "expected a network in the role vae_decoder, got none"),
         (_set("program", "steps", 0, "extra"), 1, "expected no other field, got 'extra'"),
         (_set("program", "steps", 1, "inputs", "value"), {"ref": "9"}, "expected a value of an earlier step, got 9"),
         (_set("program", "steps", 1, "inputs", "value"), {"const": "x"}, "expected a constant, got x"),
@@ -117,7 +148,7 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
         (_set("program", "parameters", "6.text"), None, "expected an object"),
         (_set("program", "parameters", "3.cfg", "min"), "low", "expected a number"),
         (_set("bindings"), {}, "expected an engine for the network, got clip"),
-        (_set("bindings", "clip", "engine", "inputs"), {"x": [1]}, "expected a list of two"),
+        (_set("bindings", "clip", "engine", "inputs"), {"x": [1]}, "expected a list of 2"),
         (_set("profile", "width"), [8, 4], r"expected \[smallest, largest\]"),
         (_set("constants", "sha256"), "0", "not the file that the plan was written with"),
         (_set("constants"), None, "expected a constant, got e"),
@@ -125,20 +156,50 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
 )
 def test_damage_is_told(tmp_path: Path, change: Callable[[Any, Any], None], value: Any, message: str) -> None:
     save_plan(PLAN, constants("e"), tmp_path)
-    document = json.loads((tmp_path / PLAN_FILE).read_text())
-    change(document, value)
-    (tmp_path / PLAN_FILE).write_text(json.dumps(document))
+    rewrite(tmp_path, lambda document: change(document, value))
     with pytest.raises(PlanError, match=message):
+        load_plan(tmp_path)
+
+
+def test_a_missing_network_is_told(tmp_path: Path) -> None:
+    lame = Step("1.project_context", "project_context", {"embedding": Const("e")}, {}, ("1.context",))
+    save_plan(replace(PLAN, program=PROGRAM.with_steps((lame,))), constants("e"), tmp_path)
+    with pytest.raises(PlanError, match="expected a network in the role context, got none"):
         load_plan(tmp_path)
 
 
 @pytest.mark.parametrize("field", [*plan_to_json(PLAN), "constants"])
 def test_a_missing_field_is_told(tmp_path: Path, field: str) -> None:
     save_plan(PLAN, constants("e"), tmp_path)
-    document = json.loads((tmp_path / PLAN_FILE).read_text())
-    del document[field]
-    (tmp_path / PLAN_FILE).write_text(json.dumps(document))
-    with pytest.raises(PlanError, match=f"field '{field}'"):
+    rewrite(tmp_path, lambda document: document.pop(field))
+    with pytest.raises(PlanError, match="another version" if field == "version" else f"field '{field}'"):
+        load_plan(tmp_path)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    save_plan(PLAN, constants("e"), tmp_path)
+    whole = (tmp_path / PLAN_FILE).read_bytes()
+    for place in range(0, len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        (tmp_path / PLAN_FILE).write_bytes(damaged)
+        try:
+            loaded = load_plan(tmp_path)
+        except PlanError:
+            continue
+        assert loaded == PLAN  # a blank between two fields
+
+
+def test_the_layout_of_the_file_does_not_count(tmp_path: Path) -> None:
+    save_plan(PLAN, constants("e"), tmp_path)
+    (tmp_path / PLAN_FILE).write_text(json.dumps(json.loads((tmp_path / PLAN_FILE).read_text()), indent=4))
+    assert load_plan(tmp_path) == PLAN
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, constants("e")[:-3], b"\x08" + bytes(7) + b"[1, 2, 3"])
+def test_constants_that_are_no_safetensors_file(tmp_path: Path, damage: bytes) -> None:
+    save_plan(PLAN, damage, tmp_path)
+    with pytest.raises(PlanError, match=r"cannot read .*constants\.safetensors"):
         load_plan(tmp_path)
 
 
@@ -186,7 +247,7 @@ def test_a_failed_write_leaves_the_old_plan(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_writers_that_race_leave_one_whole_plan(tmp_path: Path) -> None:
-    plans = [replace(PLAN, device=f"device {i}") for i in range(8)]
+    plans = [replace(PLAN, comfyc_version=str(i)) for i in range(8)]
     threads = [threading.Thread(target=save_plan, args=(p, constants("e"), tmp_path / "plan")) for p in plans]
     for thread in threads:
         thread.start()
@@ -211,8 +272,8 @@ def test_a_plan_that_a_racing_writer_takes_away_is_not_taken_for_something_else(
         return listdir(tmp_path / "aside")
 
     monkeypatch.setattr(os, "listdir", racing)
-    save_plan(replace(PLAN, device="another"), constants("e"), tmp_path / "plan")
-    assert load_plan(tmp_path / "plan").device == "another"
+    save_plan(replace(PLAN, comfyc_version="another"), constants("e"), tmp_path / "plan")
+    assert load_plan(tmp_path / "plan").comfyc_version == "another"
 
 
 NAMES = st.text("abc.57:_", min_size=1, max_size=6)
@@ -223,15 +284,17 @@ JSON = st.recursive(
 )
 OPERANDS = st.one_of(NAMES.map(Ref), NAMES.map(Param), NAMES.map(Const), JSON.map(Literal))
 FILES = st.builds(ModelFile, NAMES, NAMES)
-LORAS = st.lists(st.builds(LoraUse, FILES, st.floats(-2, 2)), max_size=2).map(tuple)
+SHARES = st.lists(st.tuples(NAMES, st.floats(-2, 2), st.floats(-2, 2)), max_size=2).map(tuple)
 RECIPES = st.recursive(
-    st.builds(WeightRecipe, FILES, LORAS), lambda inner: st.builds(WeightRecipe, inner, LORAS), max_leaves=3
+    FILES,
+    lambda inner: st.builds(Lora, inner, FILES, st.floats(-2, 2)) | st.builds(Merge, inner, inner, SHARES),
+    max_leaves=3,
 )
 NAME_LISTS = st.lists(NAMES, max_size=3).map(tuple)
 STEPS = st.builds(
     Step, NAMES, NAMES, st.dictionaries(NAMES, OPERANDS | st.lists(OPERANDS, max_size=3).map(tuple), max_size=3),
     st.dictionaries(NAMES, JSON, max_size=2), NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
-    NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
+    NAME_LISTS, NAME_LISTS, st.dictionaries(NAMES, NAMES, max_size=2), NAME_LISTS,
 )  # fmt: skip
 RANGE_ENDS = st.none() | st.integers() | st.floats(allow_nan=False)
 PARAMETERS = st.builds(

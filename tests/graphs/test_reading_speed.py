@@ -25,9 +25,9 @@ def samplers_ui(count: int) -> dict[str, Any]:
 
 def seconds(file: dict[str, Any], expected: int) -> float:
     data = json.dumps(file).encode()
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(read_workflow(data)) == expected
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_ten_thousand_api_nodes() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
-from graphs.node import NodeDef
-from graphs.schemas import FactLines, Schemas, builtin, partner_classes
+from graphs.schemas import Schemas, builtin
+from graphs.shipped_schemas import FactLines, partner_classes
 from tools.make_schemas import PROSE, facts
 from tools.make_schemas import main as make_schemas
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
-from graphs.node import Input, NodeDef
+from graphs.node import Input
 from graphs.schemas import Schemas, builtin
 from graphs.workflow import parse_ui
 from tests.graphs.ui_files import SAMPLER_VALUES, convert, inputs_of, node, ui

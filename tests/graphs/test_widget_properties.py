@@ -11,9 +11,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
-from graphs.node import Input, NodeDef
+from graphs.node import Input
 from graphs.schemas import Schemas
 from graphs.workflow import parse_ui
 from tests.graphs.ui_files import inputs_of, node, ui

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tests.parity.layouts import FILES, Draw, Layout
+from tests.parity.layouts.files import FILES, File, layout_of
+from tests.parity.layouts.layout import Draw, Layout
 
 SIGMA = 2 * 65536 * math.sqrt(1 / 3)  # deviation of 2*sum - mean, of four uniform 16-bit parts
 SIZES = {"F16": 2, "I64": 8}
@@ -43,47 +44,48 @@ def draw(seed_name: str, shape: tuple[int, ...], scale: float, offset: float) ->
     return out.reshape(shape)
 
 
-def carry_input_through(key: str, a: npt.NDArray[np.float32]) -> None:
+def carry_input_through(role: str, a: npt.NDArray[np.float32]) -> None:
     """Makes the U-Net roughly pass its input on, as a trained one does at high noise.
 
-    Channels 10g and 10g+1 of each of the 32 norm groups carry +x_i and -x_i (i = g mod 4) from the first convolution
-    over the last skip to the output (silu(v) - silu(-v) = v), beside the random part.
+    The first two channels of each of the 32 norm groups carry +x_i and -x_i (i = group mod 4) from the first
+    convolution ("in") over the last skip to the output ("out"): silu(v) - silu(-v) = v, beside the random part.
     """
-    for g in range(32):
-        for sign, c in ((1, 10 * g), (-1, 10 * g + 1)):
-            if key.endswith("input_blocks.0.0.weight"):
+    channels = a.shape[1] if role == "out" else a.shape[0]
+    for group in range(32):
+        for sign, c in ((1, channels // 32 * group), (-1, channels // 32 * group + 1)):
+            if role == "in":
                 a[c] = 0
-                a[c, g % 4, 1, 1] = sign
-            elif key.endswith("output_blocks.11.0.skip_connection.weight"):
+                a[c, group % 4, 1, 1] = sign
+            elif role == "skip":
                 a[c] *= np.float32(0.25)
-                a[c, 320 + c] = 1
-            elif key.endswith("diffusion_model.out.2.weight"):
+                a[c, channels + c] = 1
+            else:
                 a[:, c] = 0
-                a[g % 4, c, 1, 1] = sign / 8
+                a[group % 4, c, 1, 1] = sign / 8
 
 
-def array(tag: str, key: str, rule: Draw) -> npt.NDArray[np.float16] | npt.NDArray[np.int64]:
+def array(seed_name: str, rule: Draw) -> npt.NDArray[np.float16] | npt.NDArray[np.int64]:
     if rule.scale is None:
         return np.arange(rule.shape[1], dtype=np.int64).reshape(rule.shape)
     if rule.scale:
-        values = draw(f"{tag}/{key}", rule.shape, rule.scale, rule.offset)
+        values = draw(seed_name, rule.shape, rule.scale, rule.offset)
     else:
         values = np.full(rule.shape, rule.offset, np.float32)
-    carry_input_through(key, values)
+    if rule.carries:
+        carry_input_through(rule.carries, values)
     return values.astype(np.float16)
 
 
 def write(folder: Path, name: str) -> dict[str, object]:
     """Writes one file (by rename, so that a killed run leaves no half of it) and says what it wrote."""
     began = time.perf_counter()
-    file, layout = FILES[name], Layout()
-    file.build(layout)
+    file, layout = FILES[name], layout_of(name)
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.parent / f".{os.getpid()}" / path.name  # same name: torch.save writes it into the file
     part.parent.mkdir()
     try:
-        (_write_pt if path.suffix == ".pt" else _write_safetensors)(part, file.tag, layout)
+        (_write_safetensors if path.suffix == ".safetensors" else _write_pickle)(part, file, layout)
         digest = hashlib.sha256()
         with part.open("rb") as stream:
             while block := stream.read(1 << 24):
@@ -94,33 +96,73 @@ def write(folder: Path, name: str) -> dict[str, object]:
     finally:
         part.unlink(missing_ok=True)
         part.parent.rmdir()
-    size_bytes = path.stat().st_size
-    return {"file": name, "bytes": size_bytes, "seconds": round(time.perf_counter() - began, 1)}
+    return {"file": name, "bytes": path.stat().st_size, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def _write_pt(path: Path, tag: str, layout: Layout) -> None:
+def write_stand_in(path: Path, layout: Layout, *, filled: bool = False) -> None:
+    """A safetensors file with the header and the size of the real one.
+
+    Its data are a hole, which takes no space on disk: enough to recognise a family. filled: small random numbers, the
+    same again and again, for what looks at weights (an engine builder) without caring which they are.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = _size_bytes(layout)
+    with path.open("wb") as stream:
+        stream.write(_header(layout))
+        if filled:
+            block = draw("stand-in", (1 << 22,), 0.02, 0.0).astype(np.float16).tobytes()
+            while stream.tell() < size:
+                stream.write(block)
+        stream.truncate(size)
+
+
+def size_bytes(name: str) -> int:
+    """Of the file (of a pickle: of its tensors)."""
+    return _size_bytes(layout_of(name))
+
+
+def _size_bytes(layout: Layout) -> int:
+    return len(_header(layout)) + sum(map(_tensor_bytes, layout.tensors.values()))
+
+
+def _tensor_bytes(rule: Draw) -> int:
+    return int(np.prod(rule.shape, dtype=np.int64)) * SIZES[rule.dtype]
+
+
+def _write_pickle(path: Path, file: File, layout: Layout) -> None:
+    """.pt: a textual inversion; .pth: an upscale model."""
     import torch
 
-    params = {key: torch.from_numpy(array(tag, key, layout.tensors[key])) for key in sorted(layout.tensors)}
-    torch.save({"string_to_token": {"*": 265}, "string_to_param": params, "name": tag, "step": 0}, path)
+    tensors = {k: torch.from_numpy(array(f"{file.tag}/{k}", layout.tensors[k])) for k in sorted(layout.tensors)}
+    if path.suffix == ".pth":
+        torch.save({"params_ema": tensors}, path)
+    else:
+        torch.save({"string_to_token": {"*": 265}, "string_to_param": tensors, "name": file.tag, "step": 0}, path)
 
 
-def _write_safetensors(path: Path, tag: str, layout: Layout) -> None:
-    """8 bytes of header size, JSON header, data; the wider types first, then by key."""
+def _write_safetensors(path: Path, file: File, layout: Layout) -> None:
+    with path.open("wb") as stream:
+        stream.write(_header(layout))
+        for key in _order(layout):
+            stream.write(array(f"{file.tag}/{file.prefix}{key}", layout.tensors[key]).tobytes())
+
+
+def _order(layout: Layout) -> list[str]:
+    """The wider types first, then by key."""
+    return sorted(layout.tensors, key=lambda key: (-SIZES[layout.tensors[key].dtype], key))
+
+
+def _header(layout: Layout) -> bytes:
+    """8 bytes of size and JSON: what stands before the data."""
     offset, header = 0, {}
-    order = sorted(layout.tensors, key=lambda k: (-SIZES[layout.tensors[k].dtype], k))
-    for key in order:
+    for key in _order(layout):
         rule = layout.tensors[key]
-        end = offset + int(np.prod(rule.shape, dtype=np.int64)) * SIZES[rule.dtype]
+        end = offset + _tensor_bytes(rule)
         header[key] = {"dtype": rule.dtype, "shape": list(rule.shape), "data_offsets": [offset, end]}
         offset = end
     blob = json.dumps(header, separators=(",", ":")).encode()
     blob += b" " * (-len(blob) % 8)
-    with path.open("wb") as stream:
-        stream.write(struct.pack("<Q", len(blob)))
-        stream.write(blob)
-        for key in order:
-            stream.write(array(tag, key, layout.tensors[key]).tobytes())
+    return struct.pack("<Q", len(blob)) + blob
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Makes sure that the model files of the parity cases are in a folder. usage: python -m tests.parity.prepare FOLDER"""
+"""Makes sure that the model files of the parity cases are in a folder.
+
+usage: python -m tests.parity.prepare FOLDER [GROUP ...]     (no group: sd15)
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,25 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.parity.layouts import FILES
-from tests.parity.make_ckpt import write
+from tests.parity.layouts.files import FILES, GROUPS
+from tests.parity.make_ckpt import size_bytes, write
 
-NEEDED_BYTES = 3_200_000_000
-# sd15_b and lora_sd15_b are for tests of engine reuse, no recorded case needs them
-WANTED = tuple(f for f in FILES if "_b.safetensors" not in f)
+SPARE_BYTES = 1 << 28
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, groups: tuple[str, ...] = GROUPS[:1]) -> None:
     """Writes what is missing. Raises SystemExit when the disk is too small."""
-    missing = [name for name in WANTED if not (folder / name).is_file()]
+    missing = [name for name, file in FILES.items() if file.group in groups and not (folder / name).is_file()]
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < NEEDED_BYTES:
-        raise SystemExit(
-            f"{folder}: needs {NEEDED_BYTES >> 20} MiB, {free >> 20} MiB free; set PARITY_MODELS elsewhere"
-        )
+    needed, free = sum(map(size_bytes, missing)) + SPARE_BYTES, shutil.disk_usage(folder).free
+    if free < needed:
+        raise SystemExit(f"{folder}: needs {needed >> 20} MiB, {free >> 20} MiB free; set PARITY_MODELS elsewhere")
     for name in missing:
         print(f"writing {folder / name}", file=sys.stderr, flush=True)
         write(folder, name)
 
 
 if __name__ == "__main__":
-    prepare(Path(sys.argv[1]))
+    prepare(Path(sys.argv[1]), tuple(sys.argv[2:]) or GROUPS[:1])

@@ -10,31 +10,23 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from compiler.lower import lower
-from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightRef
+from compiler.lowering.lower import lower
+from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightLayer, WeightRef
 from graphs.plan_json import save_plan
 from graphs.program import Program, Step
 from graphs.workflow import parse_api
-from runtime.backends.backend import Availability, Backend, EngineSpec, Module, NetworkModel, Progress
+from runtime.backends.backend import Availability, Backend, EngineSpec, LoadSpec, Module, NetworkModel, Progress
 from runtime.store import Store
 from tests.runtime.op_context import FunctionModule
+from tests.runtime.sampling_fixtures import SD15
 
 Tensors = Mapping[str, torch.Tensor]
 
 ATTRS: dict[str, Any] = {
-    "encode_text": {"clip": {"tokenizer": "sd1", "width": 8}},
-    "decode_latent": {"vae": {"downscale": 8, "latent_channels": 4}},
-    "encode_image": {"vae": {"downscale": 8, "latent_channels": 4}},
+    "encode_text": {"text": {"encoders": [{"name": "clip_l", "width": 8, "padding": 49407}], "pooled": "clip_l"}},
+    "decode_latent": {"latent": SD15["latent"]},
+    "encode_image": {"latent": SD15["latent"]},
 }
-for _op in ("make_sigmas", "sample"):
-    ATTRS[_op] = {
-        "model": {
-            "prediction": "eps",
-            "latent_scale": 0.18215,
-            "latent_channels": 4,
-            "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
-        }
-    }
 
 
 def default_prompt() -> dict[str, Any]:
@@ -60,7 +52,7 @@ def default_prompt() -> dict[str, Any]:
 class FakeBackend(Backend):
     """Counts what it loads and closes."""
 
-    name, form, profiled, weights_inside = "fake", "onnx", False, False
+    name, form, profiled, weights_inside, reentrant = "fake", "onnx", False, False, True
 
     def __init__(self, can_run: bool = True, version: str = "1") -> None:
         self.can_run, self.version = can_run, version
@@ -80,10 +72,9 @@ class FakeBackend(Backend):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         raise AssertionError("nothing is built at run time")
 
-    def load(self, engine: bytes, weights_file: str | None, spec: EngineSpec) -> Module:
-        assert weights_file is not None
-        assert Path(weights_file).read_bytes() == b"weights of " + engine
-        kind = engine.decode()
+    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+        kind = engine.read_text()
+        assert weights[0].read_text() == f"weights of {kind}"
         self.loaded.append(kind)
         self.threads.add(spec.threads)
         return _Closing(kind, self)
@@ -114,16 +105,19 @@ def _decoder(inputs: Tensors) -> dict[str, torch.Tensor]:
     return {"image": torch.sigmoid(pixels).movedim(1, -1).contiguous()}
 
 
-FUNCTIONS = {"unet": _unet, "clip_text": _clip, "vae_decoder": _decoder}
+FUNCTIONS = {"unet": _unet, "clip_l": _clip, "vae_decoder": _decoder}
 
 
 def completed(program: Program) -> Program:
-    """With the attrs that the compiler reads from a checkpoint."""
+    """With the attrs and facts that the compiler reads from a checkpoint."""
 
     def step(s: Step) -> Step:
-        return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs})
+        networks = {"clip_l" if role == "text.0" else role: name for role, name in s.networks.items()}
+        return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs}, networks=networks)
 
-    return program.with_steps(tuple(step(s) for s in program.steps))
+    models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
+    networks = {n: replace(u, kind="clip_l") if u.kind == "text" else u for n, u in program.networks.items()}
+    return replace(program, steps=tuple(step(s) for s in program.steps), models=models, networks=networks)
 
 
 def folded(program: Program) -> tuple[Program, bytes]:
@@ -154,7 +148,7 @@ def write_plan(
         weights = store.put(f"weights-{use.kind}".replace("_", "-"), b"weights of " + use.kind.encode())
         bindings[name] = NetworkBinding(
             EngineRef(engine.key, engine.sha256, engine.size_bytes, "fake", "fake 1 fp32", "fp32"),
-            WeightRef(weights.key, weights.sha256, weights.size_bytes),
+            WeightRef((WeightLayer(weights.key, weights.sha256, weights.size_bytes),)),
         )
     plan = Plan(
         program, bindings, profile or Profile(), "fake", "cpu", "comfyui-0.8", prompt, workflow, comfyc_version="0.1.0"

@@ -21,6 +21,9 @@ class FunctionModule:
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return self._function(inputs)
 
+    def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
+        raise AssertionError("a function has no weights")
+
     def close(self) -> None:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,23 @@ from torch import Tensor
 
 from runtime.backends.backend import Module
 from runtime.context import OpContext
-from runtime.sampling.model_sampling import ModelSampling, model_sampling
+from runtime.ops.conditions import entry, guide
+from runtime.sampling.batching import Calls, alone
+from runtime.sampling.conditions import Condition, Guider
+from runtime.sampling.driver import Denoise, Observe, drive
+from runtime.sampling.model_sampling import ModelSampling
+from runtime.sampling.paths import model_sampling
+from runtime.sampling.sampler import Prediction, Sampler
 
 TABLES = Path(__file__).parents[1] / "parity" / "data" / "tables"
 SD15: dict[str, Any] = {
+    "family": "sd15",
     "prediction": "eps",
-    "latent_scale": 0.18215,
-    "latent_channels": 4,
     "schedule": {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "timesteps": 1000},
+    "latent": {"channels": 4, "downscale": 8, "scale": 0.18215, "shift": 0.0},
+    "input_channels": 4,
+    "vector": None,
+    "concat": None,
 }
 
 
@@ -41,6 +50,48 @@ def gaussian(x: Tensor, sigma: Tensor, spread: float = 2.0, mean: float = 0.7) -
     return mean + (x - mean) * share
 
 
+def plain(predict: Callable[[Tensor, Tensor], Prediction]) -> Denoise:
+    """A denoise function that calls no network."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Calls[Prediction]:
+        yield from ()
+        return predict(x, sigma)
+
+    return denoise
+
+
+def driven(
+    sampler: Sampler,
+    predict: Callable[[Tensor, Tensor], Prediction],
+    sigmas: Tensor | None = None,
+    observe: Observe | None = None,
+) -> Tensor:
+    """What a sampler gives with a function for its network."""
+    return alone(drive(sampler, plain(predict), torch.zeros(1) if sigmas is None else sigmas, observe))
+
+
+def cfg_guider(
+    here: OpContext,
+    positive: Condition | tuple[Condition, ...],
+    negative: Condition | tuple[Condition, ...],
+    cfg: float,
+    **patches: tuple[float, ...],
+) -> Guider:
+    """Classifier-free guidance in the attrs of a context."""
+    sides = {
+        name: side if isinstance(side, tuple) else (side,)
+        for name, side in (("positive", positive), ("negative", negative))
+    }
+    attrs = {**here.attrs, "kind": "cfg", "patches": list(patches)}
+    operands = {str(position): patch for position, patch in enumerate(patches.values())}
+    return guide(replace(here, attrs=attrs), sides, {"cfg": cfg}, operands)
+
+
+def texts(here: OpContext, *embeddings: Tensor) -> tuple[Condition, ...]:
+    """A plain entry for each."""
+    return tuple(entry(here, embedding) for embedding in embeddings)
+
+
 @dataclass
 class FakeModule:
     """An engine whose answer is a function of its inputs; keeps the shapes it was called with."""
@@ -51,6 +102,9 @@ class FakeModule:
     def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.calls.append({name: tuple(tensor.shape) for name, tensor in inputs.items()})
         return {"eps": self.answer(inputs)}
+
+    def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
+        raise AssertionError("a function has no weights")
 
     def close(self) -> None:
         pass
@@ -72,7 +126,7 @@ def context(
 ) -> OpContext:
     here = Path()
     return OpContext(
-        attrs={"model": SD15, "guidance": "joint", **attrs},
+        attrs={"guidance": "joint", **attrs},
         module=lambda role: modules[role],
         device=torch.device("cpu"),
         compat=compat,
@@ -81,4 +135,5 @@ def context(
         input_dir=here,
         output_dir=here,
         temp_dir=here,
+        model=SD15,
     )

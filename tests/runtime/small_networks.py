@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from compiler.onnx_emission.skeleton import Skeleton, WeightSlot
+from compiler.exporting.onnx.skeleton import Skeleton, WeightSlot
+from graphs.dims import Dim
 from runtime.backends.backend import NetworkModel, TensorSpec
 
-INPUTS = (TensorSpec("x", "float16", ("batch", 8)),)
-OUTPUTS = (TensorSpec("y", "float16", ("batch", 16)),)
+INPUTS = (TensorSpec("x", "float16", (Dim("batch"), 8)),)
+OUTPUTS = (TensorSpec("y", "float16", (Dim("batch"), 16)),)
 WEIGHT = (8, 16)
 
 
@@ -26,7 +27,7 @@ def product(folder: Path, *, weight: tuple[int, ...] | None = WEIGHT, op: str = 
 
 def attention(folder: Path, heads: int, head_dim: int) -> NetworkModel:
     """Attention alone, in the form that TensorRT takes."""
-    shape = ("batch", heads, "length", head_dim)
+    shape = (Dim("batch"), heads, Dim("length"), head_dim)
     skeleton = Skeleton()
     skeleton.node("Attention", ["q", "k", "v"], ["y"], name="the_attention", scale=head_dim**-0.5)
     inputs, outputs = tuple(TensorSpec(n, "float16", shape) for n in "qkv"), (TensorSpec("y", "float16", shape),)
@@ -35,7 +36,7 @@ def attention(folder: Path, heads: int, head_dim: int) -> NetworkModel:
 
 def written_out_attention(folder: Path, heads: int, head_dim: int) -> NetworkModel:
     """The same, less the scale, as two products and a softmax: what a builder may fuse or not."""
-    shape = ("batch", heads, "length", head_dim)
+    shape = (Dim("batch"), heads, Dim("length"), head_dim)
     skeleton = Skeleton()
     skeleton.node("Transpose", ["k"], ["kT"], name="transpose", perm=[0, 1, 3, 2])
     skeleton.node("MatMul", ["q", "kT"], ["scores"], name="scores")
@@ -51,4 +52,4 @@ def _model(
 ) -> NetworkModel:  # fmt: skip
     path = folder / f"{kind}.safetensors"
     save_file(tensors, path)
-    return NetworkModel(kind, skeleton.to_bytes(inputs, outputs, 23, 11), inputs, outputs, str(path))
+    return NetworkModel(kind, skeleton.to_bytes(inputs, outputs, 23, 11), inputs, outputs, (path,))

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.ops.sample import make_noise, make_sigmas, sample
+from runtime.ops.sample import sample
+from runtime.ops.schedule import make_noise, make_sigmas, sampler
+from runtime.sampling.batching import alone
 from runtime.sampling.inpaint import Differential
 from runtime.values import Latent
-from tests.runtime.sampling_fixtures import FakeModule, context, sd15, text_eps
+from tests.runtime.sampling_fixtures import FakeModule, cfg_guider, context, sd15, text_eps, texts
 
 TEXT = torch.full((1, 77, 8), 0.4)
 
@@ -38,12 +40,14 @@ def test_strength_mixes_it_with_the_mask_itself() -> None:
 
 
 def run(mask: Tensor | None, differential: float | None) -> Tensor:
-    here = context({"unet": FakeModule(text_eps)})
+    here = context({"denoiser": FakeModule(text_eps)})
     latent = Latent(torch.linspace(-5, 5, 256).reshape(1, 4, 8, 8), mask)
     sigmas = make_sigmas(here, 6, "normal", 1.0, "euler")
     noise = make_noise(here, latent, 3)
-    sampled = sample(here, latent, noise, sigmas, 3, 5.0, "euler", TEXT, -TEXT, differential=differential)
-    return sampled.samples
+    patches = {} if differential is None else {"differential_diffusion": (differential,)}
+    positive, negative = texts(here, TEXT, -TEXT)
+    guider = cfg_guider(here, positive, negative, 5.0, **patches)
+    return alone(sample(here, latent, noise, sigmas, sampler(here, "euler"), guider)).samples
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

@@ -1,19 +1,17 @@
-"""The loop that drives samplers, alone and together."""
+"""The loop that drives samplers: what it asks, what observers see."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import pytest
 import torch
 
 from runtime.context import Interrupted
-from runtime.sampling.driver import Run, StepProgress, drive, drive_together
+from runtime.sampling.driver import Evaluated, Steps
 from runtime.sampling.noise import independent_noise
-from runtime.sampling.sampler import Prediction, Query, Sampler
+from runtime.sampling.sampler import Prediction, Sampler
 from runtime.sampling.samplers import SAMPLERS
 from runtime.sampling.sigmas import schedule
-from tests.runtime.sampling_fixtures import gaussian, sd15
+from tests.runtime.sampling_fixtures import driven, gaussian, sd15
 
 
 def start(name: str, scheduler: str, steps: int, seed: int) -> Sampler:
@@ -22,64 +20,49 @@ def start(name: str, scheduler: str, steps: int, seed: int) -> Sampler:
     return SAMPLERS[name].start(x, sigmas, independent_noise(x, seed), sd15())
 
 
-REQUESTS = (("euler", "normal", 6, 1), ("dpm_2_ancestral", "karras", 3, 2), ("heun", "simple", 1, 3))
-
-
-def test_samplers_driven_together_give_what_they_give_alone() -> None:
-    alone = [drive(start(*request), lambda x, s: Prediction(gaussian(x, s))) for request in REQUESTS]
-    sizes = []
-
-    def denoise(queries: Sequence[tuple[int, Query]]) -> list[Prediction]:
-        sizes.append(len(queries))
-        x = torch.cat([query[0] for _, query in queries])
-        sigma = torch.stack([query[1] for _, query in queries]).reshape(-1, 1, 1, 1)
-        return [Prediction(part) for part in torch.split(gaussian(x, sigma), 1)]
-
-    together = drive_together([start(*request) for request in REQUESTS], denoise)
-    assert sizes[0] == 3, "the first round evaluates all three in one call"
-    assert sizes[-1] == 1, "the longest one ends alone"
-    for left, right in zip(alone, together, strict=True):
-        assert torch.equal(left, right)
-
-
 def test_a_sampler_without_steps_returns_what_it_got() -> None:
     x = torch.ones(1, 4, 8, 8)
-    run = Run(SAMPLERS["euler"].start(x, torch.tensor([3.0]), None, sd15()))
-    assert run.query is None
-    assert run.result is x
+    running = SAMPLERS["euler"].start(x, torch.tensor([3.0]), None, sd15())
+    assert driven(running, lambda x, s: Prediction(gaussian(x, s))) is x
 
 
 def test_an_interrupt_between_steps_ends_the_sampler() -> None:
     sampler = start("euler", "normal", 5, 1)
     seen = []
 
-    def observe(query: Query) -> None:
-        seen.append(query)
+    def observe(evaluated: Evaluated) -> None:
+        seen.append(evaluated)
         if len(seen) == 2:
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        drive(sampler, lambda x, s: Prediction(gaussian(x, s)), observe)
+        driven(sampler, lambda x, s: Prediction(gaussian(x, s)), schedule(sd15(), "normal", 5), observe)
     with pytest.raises(StopIteration):
         next(sampler)
+
+
+def test_observers_see_query_and_prediction() -> None:
+    seen: list[Evaluated] = []
+    sigmas = schedule(sd15(), "normal", 3)
+    driven(start("euler", "normal", 3, 1), lambda x, s: Prediction(gaussian(x, s)), sigmas, seen.append)
+    assert [float(e.sigma) for e in seen] == sigmas[:-1].tolist()
+    assert [(e.done, e.total) for e in seen] == [(1, 3), (2, 3), (3, 3)]
+    for evaluated in seen:
+        assert torch.equal(evaluated.prediction.denoised, gaussian(evaluated.x, evaluated.sigma))
 
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpm_2", "dpmpp_2s_ancestral", "uni_pc", "dpm_fast"])
 def test_progress_counts_steps_not_evaluations(name: str) -> None:
     sigmas = schedule(sd15(), "normal", 6)
-    reports: list[tuple[int, int]] = []
-    progress = StepProgress(sigmas, lambda done, total: reports.append((done, total)))
-    drive(start(name, "normal", 6, 1), lambda x, s: Prediction(gaussian(x, s)), progress)
-    done = [d for d, _ in reports]
-    assert {total for _, total in reports} == {6}
+    seen: list[Evaluated] = []
+    driven(start(name, "normal", 6, 1), lambda x, s: Prediction(gaussian(x, s)), sigmas, seen.append)
+    done = [e.done for e in seen]
+    assert {e.total for e in seen} == {6}
     assert done == sorted(done)
     assert done[0] == 1
     assert done[-1] == (6 if name != "dpm_fast" else 5)  # dpm_fast ends before the last sigma
 
 
 def test_progress_counts_a_rising_schedule_too() -> None:
-    reports: list[int] = []
-    progress = StepProgress(torch.tensor([0.1, 1.0, 5.0]), lambda done, total: reports.append(done))
-    for sigma in (0.1, 1.0):
-        progress((torch.zeros(1), torch.tensor(sigma)))
-    assert reports == [1, 2]
+    steps = Steps(torch.tensor([0.5, 1.0, 5.0]))
+    assert [steps.after(sigma) for sigma in (0.5, 1.0)] == [1, 2]

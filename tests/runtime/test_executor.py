@@ -12,11 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs.operands import Const, Literal, Operand, Param, Ref
 from graphs.ops import OpSpec
-from graphs.program import Const, Literal, Operand, Param, Program, Ref, Step
+from graphs.program import Program, Step
 from runtime.context import OpContext
 from runtime.executor import Outcome, execute, select
 from runtime.ops import Op
+from runtime.sampling.batching import alone
 
 SPECS = {
     "sum": OpSpec("sum", ("values",), ("total",), foldable=True),
@@ -47,8 +49,8 @@ class Toy:
     def run(self, program: Program, params: Mapping[str, Any], constants: Mapping[str, Any], **how: Any) -> Outcome:
         keep = how.get("keep", ())
         instructions = select(program, specs=SPECS, **how)
-        return execute(
-            instructions, op=self.op, context=self.context, params=params, constants=constants, keep=keep
+        return alone(
+            execute(instructions, op=self.op, context=self.context, params=params, constants=constants, keep=keep)
         )
 
 

@@ -112,7 +112,7 @@ def test_a_folder_that_cannot_be_made_is_told(ctx: OpContext) -> None:
 
 
 def test_a_name_that_the_disk_refuses_is_told(ctx: OpContext) -> None:
-    with pytest.raises(RunError, match=r"cannot write .*File name too long"):
+    with pytest.raises(RunError, match="the file name would be too long"):
         save_image(ctx, PIXELS, "x" * 300)
 
 

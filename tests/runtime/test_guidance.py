@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
-from runtime.sampling.control import Control, ControlInput, ControlSettings, share_controls
-from runtime.sampling.entries import Area, Entry, add_twins, fit_areas, make_entries, weight
+from runtime.sampling.batching import Calls, alone
+from runtime.sampling.conditions import Condition, Control, Patch, Place, Span, Text
+from runtime.sampling.control import Acting
+from runtime.sampling.entries import Area, Entry, add_twins, entries_of, fit_areas, share_controls, weight
 from runtime.sampling.guidance import Guidance
-from tests.runtime.sampling_fixtures import sd15
+from runtime.sampling.guiders import GUIDERS
+from runtime.sampling.latent_format import LatentFormat
+from runtime.sampling.patches import known
+from runtime.sampling.rows import Rows
+from runtime.sampling.sampler import Prediction
+from tests.runtime.sampling_fixtures import FakeModule, sd15, text_eps
 
 SIZE = (16, 24)
 SIGMA = torch.tensor(2.0)
@@ -26,8 +33,10 @@ class RecordingNetwork:
         self.calls: list[tuple[tuple[int, ...], list[float], int]] = []
         self.controls: list[list[tuple[int, list[float]]]] = []
 
-    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor, controls: Sequence[ControlInput] = ()) -> Tensor:
-        self.controls.append([(given.control.index, given.text.mean(dim=(1, 2)).tolist()) for given in controls])
+    def __call__(self, x: Tensor, sigma: Tensor, rows: Rows) -> Calls[Tensor]:
+        yield from ()
+        cond = rows.text()
+        self.controls.append([(a.index, rows.text(a.index).mean(dim=(1, 2)).tolist()) for a in rows.acting])
         texts = cond.mean(dim=(1, 2))
         self.calls.append((tuple(x.shape), texts.tolist(), cond.shape[1]))
         return texts.reshape(-1, 1, 1, 1).expand(x.shape).clone()
@@ -38,7 +47,7 @@ def text(value: float, length: int = 77) -> Tensor:
 
 
 def entry(value: float, length: int = 77, **options: Any) -> Entry:
-    return Entry(text(value, length), **options)
+    return Entry(Text(text(value, length)), **options)
 
 
 def latent(batch: int = 1) -> Tensor:
@@ -47,9 +56,11 @@ def latent(batch: int = 1) -> Tensor:
 
 def guide(
     positive: list[Entry], negative: list[Entry], cfg: float = 7.0, **options: Any
-) -> tuple[RecordingNetwork, Guidance]:
+) -> tuple[RecordingNetwork, Callable[[Tensor, Tensor], Prediction]]:
     network = RecordingNetwork()
-    return network, Guidance(network, sd15(), positive, negative, cfg, **options)
+    sides = {"positive": positive, "negative": negative}
+    guidance = Guidance(network, sd15(), GUIDERS["cfg"], sides, {"cfg": cfg}, **options)
+    return network, lambda x, sigma: alone(guidance(x, sigma))
 
 
 def test_joint_guidance_is_one_call_negative_first() -> None:
@@ -146,38 +157,32 @@ def test_a_mask_weighs_without_fading() -> None:
     torch.testing.assert_close(mult[1, 3], 0.5 * mask[0, :, 12:])
 
 
-def options_of(option: dict[str, Any], masks: list[Tensor] | None = None) -> Entry:
-    (made,) = make_entries([text(1.0)], [option], masks or [], SIZE, sd15())
-    return made
+def made_of(place: Place | None = None, span: Span | None = None, **options: Any) -> Entry:
+    """The entry that a condition becomes."""
+    given = {**options, **({} if place is None else {"place": place}), **({} if span is None else {"span": span})}
+    condition = Condition(Text(text(1.0)), **given)
+    return entries_of({"positive": [condition]}, SIZE, sd15(), LatentFormat())["positive"][0]
 
 
-def test_options_become_entries() -> None:
-    made = options_of({"area": ["percentage", 0.5, 0.25, 0.5, 0.75], "strength": 0.4, "start_percent": 0.5})
+def test_conditions_become_entries() -> None:
+    made = made_of(Place((0.5, 0.25, 0.5, 0.75), shares=True, strength=0.4), Span(0.5, 1.0))
     assert made.area == Area(8, 6, 8, 18)
     assert made.strength == 0.4
     assert made.high == pytest.approx(1.6155803203582764)
-    assert made.low is None
+    assert made.low == 0.0
+    assert made_of(Place((64, 48, 64, 144))).area == Area(8, 6, 8, 18), "in pixels"
+    assert made_of().plain
 
 
 def test_a_mask_is_fitted_to_the_latent_and_can_bound_the_area() -> None:
     mask = torch.zeros(1, 128, 192)
     mask[:, 40:80, 80:96] = 1.0
-    made = options_of({"mask": 0, "mask_strength": 0.5, "set_area_to_bounds": True}, [mask])
+    made = made_of(Place(mask=mask, mask_strength=0.5, bounds=True))
     assert made.area == Area(8, 8, 5, 10)
     assert made.mask is not None
     assert made.mask.shape == (1, 16, 24)
     assert made.mask.max() == 0.5
-    empty = options_of({"mask": 0, "set_area_to_bounds": True}, [torch.zeros(1, 16, 24)])
-    assert empty.area == Area(8, 8, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [({"control": 1}, "unknown conditioning options control"), ({"mask": 1}, "names a mask")],
-)
-def test_options_that_are_not_known_are_refused(option: dict[str, Any], message: str) -> None:
-    with pytest.raises(RunError, match=message):
-        options_of(option)
+    assert made_of(Place(mask=torch.zeros(1, 16, 24), bounds=True)).area == Area(8, 8, 0, 0)
 
 
 def test_areas_are_cut_at_the_edge_and_refused_outside() -> None:
@@ -193,27 +198,32 @@ def test_each_area_gets_a_twin_on_the_other_side() -> None:
     area = Area(16, 12, 0, 0)
     positive = [entry(1.0), entry(2.0, area=area, strength=0.7)]
     twins = add_twins([entry(0.5)], positive)
-    assert [(float(t.cond.mean()), t.area, t.strength) for t in twins] == [(0.5, None, 1.0), (0.5, area, 0.7)]
+    assert [(float(t.text.tensor.mean()), t.area, t.strength) for t in twins] == [(0.5, None, 1.0), (0.5, area, 0.7)]
     assert len(add_twins(positive, twins)) == 2, "both sides have it now"
 
 
 def test_a_twin_takes_the_text_of_the_smallest_area_around_it() -> None:
     here = [entry(1.0), entry(2.0, area=Area(16, 16, 0, 0)), entry(3.0, area=Area(12, 12, 0, 0))]
     twins = add_twins(here, [entry(9.0, area=Area(8, 8, 2, 2)), entry(9.0, area=Area(16, 8, 0, 16))])
-    assert [float(t.cond.mean()) for t in twins[3:]] == [3.0, 1.0]
+    assert [float(t.text.tensor.mean()) for t in twins[3:]] == [3.0, 1.0]
 
 
 # --- ControlNets
 
 
-def control(index: int = 0, strength: float = 1.0, **options: Any) -> Control:
-    return Control(index, strength, **{"high": 100.0, "low": 0.0, **options})
+def control(index: int = 0, strength: float = 1.0, **options: Any) -> Acting:
+    return Acting(index, strength, **{"high": 100.0, "low": 0.0, **options})
 
 
-def controlled(value: float, *controls: Control, **options: Any) -> Entry:
+def bound(value: float, strength: float = 1.0, span: Span | None = None) -> Control:
+    """A ControlNet with a text."""
+    module = FakeModule(text_eps)
+    return Control(lambda role: module, torch.zeros(1, 8, 8, 3), Text(text(value)), strength, span or Span())
+
+
+def controlled(value: float, *controls: Acting, **options: Any) -> Entry:
     """An entry whose text a ControlNet sees as ten times its value."""
-    texts = tuple(text(10 * value + index) for index in range(2))
-    return entry(value, controls=controls, control_texts=texts, **options)
+    return entry(value, acting=controls, controls=tuple(bound(10 * value + index) for index in range(2)), **options)
 
 
 def test_entries_with_the_same_controls_share_a_call_and_hand_over_their_texts() -> None:
@@ -238,28 +248,92 @@ def test_a_control_acts_in_its_part_of_the_schedule_only() -> None:
     assert acted == [[], [], [0], [], [0], []]  # outside: one joint call; inside: negative, then positive
 
 
-def test_controls_of_an_entry_come_from_the_settings_of_the_step() -> None:
-    settings = ControlSettings((0.5, 0.0), (0.0, 0.0), (1.0, 1.0))
-    options = [{"controls": [[0, True], [1, False]]}]
-    (made,) = make_entries([text(1.0)], options, (), SIZE, sd15(), settings, [(text(2.0), text(3.0))])
-    assert made.controls == (Control(0, 0.5, sd15().percent_to_sigma(0.0), 0.0, True),)  # strength 0 is none
-    assert made.controls[0].shared
+def test_an_entry_names_those_of_the_guiders_controls_that_act_on_it() -> None:
+    controls = (bound(2.0, 0.5), bound(3.0, 0.0))
+    made = made_of(controls=controls, acting=((0, True), (1, False)))
+    assert made.acting == (Acting(0, 0.5, sd15().percent_to_sigma(0.0), 0.0, True),)  # strength 0 is none
+    assert made.acting[0].shared
     with pytest.raises(RunError, match="control 2 of 2"):
-        make_entries([text(1.0)], [{"controls": [[2, True]]}], (), SIZE, sd15(), settings)
+        made_of(controls=controls, acting=((2, True),))
 
 
 def test_a_shared_control_goes_to_the_other_side_unless_that_has_its_own() -> None:
     shared, own = control(shared=True), control(1)
-    assert [e.controls for e in share_controls([controlled(1.0, shared)], [entry(0.5)])] == [(shared,)]
-    assert [e.controls for e in share_controls([controlled(1.0, own)], [entry(0.5)])] == [()]
-    assert [e.controls for e in share_controls([controlled(1.0, shared)], [controlled(0.5, own)])] == [(own,)]
+    assert [e.acting for e in share_controls([controlled(1.0, shared)], [entry(0.5)])] == [(shared,)]
+    assert [e.acting for e in share_controls([controlled(1.0, own)], [entry(0.5)])] == [()]
+    assert [e.acting for e in share_controls([controlled(1.0, shared)], [controlled(0.5, own)])] == [(own,)]
     # the last control decides for the whole chain
-    assert [e.controls for e in share_controls([controlled(1.0, shared, own)], [entry(0.5)])] == [()]
+    assert [e.acting for e in share_controls([controlled(1.0, shared, own)], [entry(0.5)])] == [()]
 
 
 def test_shared_controls_go_round_the_entries_of_the_other_side() -> None:
     givers = [controlled(1.0, control(0, shared=True)), controlled(2.0, control(1, shared=True))]
     taken = share_controls(givers, [entry(0.5)])
-    assert [[c.index for c in e.controls] for e in taken] == [[0], [1]]
+    assert [[c.index for c in e.acting] for e in taken] == [[0], [1]]
     corner = controlled(1.0, control(shared=True), area=Area(8, 8, 0, 0))
-    assert [e.controls for e in share_controls([corner], [entry(0.5)])] == [()]
+    assert [e.acting for e in share_controls([corner], [entry(0.5)])] == [()]
+
+
+# --- guiders and patches
+
+
+def both(x: Tensor) -> tuple[Tensor, Tensor]:
+    """What the two entries 1.0 and 0.5 predict."""
+    return x - SIGMA * 1.0, x - SIGMA * 0.5
+
+
+def guided(kind: str, numbers: dict[str, float], values: dict[str, float], *patches: Patch) -> Tensor:
+    sides = {name: [entry(value)] for name, value in values.items()}
+    guidance = Guidance(RecordingNetwork(), sd15(), GUIDERS[kind], sides, numbers, known(patches))
+    return alone(guidance(noise(), SIGMA)).denoised
+
+
+def noise() -> Tensor:
+    return torch.randn(2, 4, *SIZE, generator=torch.Generator().manual_seed(5))
+
+
+def test_the_basic_guider_has_one_side() -> None:
+    torch.testing.assert_close(guided("basic", {}, {"positive": 1.0}), both(noise())[0])
+
+
+def test_perp_neg_takes_out_what_lies_along_the_positive_direction() -> None:
+    """All three predictions differ by constants: the negative direction lies along the positive one wholly."""
+    values = {"positive": 1.0, "negative": 0.5, "empty": 0.25}
+    found = guided("perp_neg", {"cfg": 6.0, "neg_scale": 1.2}, values)
+    torch.testing.assert_close(found, noise() - SIGMA * (0.25 + 6.0 * 0.75))
+
+
+def test_two_scales_go_from_the_negative_by_the_middle_to_the_positive() -> None:
+    values = {"positive": 1.0, "middle": 0.5, "negative": 0.25}
+    numbers = {"cfg": 3.0, "cfg_negative": 2.0}
+    expected = noise() - SIGMA * (0.25 + 2.0 * 0.25 + 3.0 * 0.5)
+    torch.testing.assert_close(guided("dual", numbers, values), expected)
+    nested = noise() - SIGMA * (0.25 + 2.0 * (0.5 + 3.0 * 0.5 - 0.25))
+    torch.testing.assert_close(guided("dual_nested", numbers, values), nested)
+
+
+def test_rescaled_guidance_has_the_deviation_of_the_conditional_v() -> None:
+    """At multiplier 1, in v: (x / (s^2 + 1) - denoised) sqrt(s^2 + 1) / s."""
+    x, (cond, _) = noise(), both(noise())
+    values = {"positive": 1.0, "negative": 0.5}
+    found = guided("cfg", {"cfg": 7.0}, values, Patch("rescale_cfg", (1.0,)))
+    plain = guided("cfg", {"cfg": 7.0}, values)
+
+    def deviation(denoised: Tensor) -> Tensor:
+        return ((x / (SIGMA**2 + 1) - denoised) * (SIGMA**2 + 1) ** 0.5 / SIGMA).std(dim=(1, 2, 3))
+
+    torch.testing.assert_close(deviation(found), deviation(cond))
+    torch.testing.assert_close(guided("cfg", {"cfg": 7.0}, values, Patch("rescale_cfg", (0.0,))), plain)
+
+
+def test_cfg_zero_star_scales_the_unconditional_prediction_by_its_projection() -> None:
+    """x - denoised is sigma times a constant: their projection is the ratio of the constants, 2."""
+    cond, uncond = both(noise())
+    found = guided("cfg", {"cfg": 7.0}, {"positive": 1.0, "negative": 0.5}, Patch("cfg_zero_star"))
+    plain = uncond + 7.0 * (cond - uncond)
+    torch.testing.assert_close(found, plain + uncond * (2.0 - 1.0) + 7.0 * uncond * (1.0 - 2.0))
+
+
+def test_patches_are_not_asked_where_nothing_is_guided() -> None:
+    found = guided("cfg", {"cfg": 1.0}, {"positive": 1.0, "negative": 0.5}, Patch("cfg_zero_star"))
+    torch.testing.assert_close(found, both(noise())[0])

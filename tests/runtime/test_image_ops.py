@@ -118,12 +118,6 @@ def test_broken_pictures_are_told(ctx: OpContext) -> None:
     (ctx.input_dir / "a.png").write_bytes(b"no picture")
     with pytest.raises(RunError, match="cannot read"):
         load_image(ctx, "a.png")
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(ctx.input_dir / "b.png")
-    whole = (ctx.input_dir / "b.png").read_bytes()
-    (ctx.input_dir / "b.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(RunError, match="cannot read"):
-        load_image(ctx, "b.png")
 
 
 def test_pixels_are_truncated_as_comfyui_does(ctx: OpContext) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphs.errors import RunError
 from runtime.ops.latent import decode_latent, decode_latent_u8, empty_latent, encode_image
 from runtime.values import Latent
 from tests.runtime.op_context import FunctionModule, context
 
-VAE = {"vae": {"downscale": 8, "latent_channels": 4}}
+VAE = {"latent": {"channels": 4, "downscale": 8, "scale": 0.18215, "shift": 0.0}}
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,25 @@ def test_what_a_network_gives_survives_its_next_call(tmp_path: Path) -> None:
     assert (float(one.mean()), float(two.mean())) == (1.0, 2.0)
     three = decode_latent_u8(ctx, Latent(torch.full((1, 4, 1, 1), 3.0)))
     assert (float(two.mean()), float(three.mean())) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_latent_that_is_not_finite_is_refused_before_it_becomes_a_black_picture(tmp_path: Path, bad: float) -> None:
+    ctx = context(tmp_path, attrs=VAE)
+    samples = torch.zeros(1, 4, 2, 2)
+    samples[0, 0, 0, 0] = bad
+    with pytest.raises(RunError, match=r"not finite.*--precision fp32"):
+        decode_latent_u8(ctx, Latent(samples))
+
+
+def test_a_picture_that_is_black_all_over_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A decoder that overflows gives NaN, which is 0 in 8 bits."""
+
+    def decoder(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"image": (inputs["latent"].movedim(1, -1)[..., :3] * 255).to(torch.uint8)}
+
+    ctx = context(tmp_path, attrs=VAE, modules={"vae_decoder_u8": FunctionModule(decoder)})
+    decode_latent_u8(ctx, Latent(torch.ones(1, 4, 2, 2)))
+    assert caplog.text == ""
+    assert not decode_latent_u8(ctx, Latent(torch.zeros(1, 4, 2, 2))).any()
+    assert "black all over" in caplog.text

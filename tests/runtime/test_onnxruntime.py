@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 
-from compiler.export import Exported, emit, trace
-from compiler.weights import materialise
+from compiler.exporting.export import Exported, emit, trace
+from compiler.linking.weights import Layer, materialise
+from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, PlanError, RunError
 from runtime.artifacts import StoreArtifacts
-from runtime.backends.backend import WEIGHTS_LOCATION, EngineSpec, NetworkModel, TensorSpec
-from runtime.backends.onnxruntime import OnnxRuntimeBackend
+from runtime.backends.backend import LOCATION_BYTES, EngineSpec, LoadSpec, NetworkModel, TensorSpec
+from runtime.backends.onnxruntime import OnnxRuntimeBackend, OrtModule
 from runtime.store import Store
 
 SPEC = EngineSpec("fp32", "cpu")
@@ -36,20 +40,31 @@ class Block(torch.nn.Module):
 
 
 def exported(module: torch.nn.Module) -> Exported:
-    inputs = (TensorSpec("x", "float32", ("batch", 6, "height", "width")),)
-    outputs = (TensorSpec("y", "float32", ("batch", "height", "width", 3)),)
+    inputs = (TensorSpec("x", "float32", (Dim("batch"), 6, Dim("height"), Dim("width"))),)
+    outputs = (TensorSpec("y", "float32", (Dim("batch"), Dim("height"), Dim("width"), 3)),)
     return emit(trace(module, inputs), "onnx-ort", inputs, outputs)
 
 
+def layer(tensors: Mapping[str, torch.Tensor], recipe: str) -> Layer:
+    return Layer({name: partial(torch.Tensor.clone, tensor) for name, tensor in tensors.items()}, recipe)
+
+
 def weight_file(network: Exported, module: torch.nn.Module, folder: Path) -> Path:
-    tensors = {name: (lambda t=tensor: t) for name, tensor in module.state_dict().items()}
     store = Store(folder)
-    return StoreArtifacts(store).weights_path(materialise(network.initializers, tensors, store, recipe="block"))
+    weights = materialise(network.initializers, layer(module.state_dict(), "block"), None, store)
+    return StoreArtifacts(store).weights_paths(weights)[0]
 
 
-def built(network: Exported, weights: Path | None) -> bytes:
-    path = None if weights is None else str(weights)
-    return OnnxRuntimeBackend().build(NetworkModel("block", network.graph, network.inputs, network.outputs, path), SPEC)
+def built(network: Exported, *weights: Path) -> bytes:
+    model = NetworkModel("block", network.graph, network.inputs, network.outputs, weights)
+    return OnnxRuntimeBackend().build(model, SPEC)
+
+
+def loaded(engine: bytes, *weights: Path) -> OrtModule:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "engine"
+        path.write_bytes(engine)
+        return OnnxRuntimeBackend().load(path, weights, LoadSpec())
 
 
 def test_one_engine_computes_with_the_weights_of_each_file(tmp_path: Path) -> None:
@@ -57,13 +72,13 @@ def test_one_engine_computes_with_the_weights_of_each_file(tmp_path: Path) -> No
     engine = built(network, weight_file(network, Block(0), tmp_path / "0"))
     for seed in (0, 1):
         block = Block(seed)
-        module = OnnxRuntimeBackend().load(engine, str(weight_file(network, block, tmp_path / str(seed))), SPEC)
+        module = loaded(engine, weight_file(network, block, tmp_path / str(seed)))
         with torch.no_grad():
             torch.testing.assert_close(module({"x": X})["y"], block(X), rtol=1e-5, atol=1e-5)
         module.close()
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 48, 49, len(WEIGHTS_LOCATION) - 2, len(WEIGHTS_LOCATION)])
+@pytest.mark.parametrize("length", [1, 2, 3, 48, 49, LOCATION_BYTES - 2, LOCATION_BYTES])
 def test_a_weight_file_may_have_any_name(length: int, tmp_path: Path) -> None:
     block = Block(0)
     network = exported(block)
@@ -71,25 +86,25 @@ def test_a_weight_file_may_have_any_name(length: int, tmp_path: Path) -> None:
     shutil.copy(weight_file(network, block, tmp_path / "store"), path)
     with torch.no_grad():
         expected = block(X)
-    module = OnnxRuntimeBackend().load(built(network, path), str(path), SPEC)
+    module = loaded(built(network, path), path)
     torch.testing.assert_close(module({"x": X})["y"], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("length", [len(WEIGHTS_LOCATION) - 1, len(WEIGHTS_LOCATION) + 1])
+@pytest.mark.parametrize("length", [LOCATION_BYTES - 1, LOCATION_BYTES + 1])
 def test_a_name_that_does_not_fit_is_refused(length: int, tmp_path: Path) -> None:
     block = Block(0)
     network = exported(block)
     path = tmp_path / ("w" * length)
     shutil.copy(weight_file(network, block, tmp_path / "store"), path)
     with pytest.raises(PlanError, match="name of the weight file"):
-        OnnxRuntimeBackend().load(network.graph, str(path), SPEC)
+        loaded(network.graph, path)
 
 
 def test_weights_of_another_layout_are_refused(tmp_path: Path) -> None:
     network, other = exported(Block(0)), exported(Block(0, width=12))
     path = weight_file(other, Block(0, width=12), tmp_path)
     with pytest.raises(PlanError, match="other weights"):
-        OnnxRuntimeBackend().load(network.graph, str(path), SPEC)
+        loaded(network.graph, path)
     with pytest.raises(PlanError, match="other weights"):
         built(network, path)
 
@@ -98,22 +113,22 @@ def test_a_missing_or_cut_weight_file_is_one_plan_error(tmp_path: Path) -> None:
     network = exported(Block(0))
     path = weight_file(network, Block(0), tmp_path)
     with pytest.raises(PlanError, match="gone"):
-        OnnxRuntimeBackend().load(network.graph, str(tmp_path / "no_such_file"), SPEC)
+        loaded(network.graph, tmp_path / "no_such_file")
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(PlanError, match="cannot load"):
-        OnnxRuntimeBackend().load(network.graph, str(path), SPEC)
+        loaded(network.graph, path)
 
 
 def test_what_is_no_graph_is_refused_by_build_and_load() -> None:
     with pytest.raises(BuildError):
-        OnnxRuntimeBackend().build(NetworkModel("noise", b"no graph", (), (), None), SPEC)
+        OnnxRuntimeBackend().build(NetworkModel("noise", b"no graph", (), ()), SPEC)
     with pytest.raises(PlanError):
-        OnnxRuntimeBackend().load(b"no graph", None, SPEC)
+        loaded(b"no graph")
 
 
 def test_inputs_are_checked_by_name_and_dtype(tmp_path: Path) -> None:
     network = exported(Block(0))
-    module = OnnxRuntimeBackend().load(network.graph, str(weight_file(network, Block(0), tmp_path)), SPEC)
+    module = loaded(network.graph, weight_file(network, Block(0), tmp_path))
     with pytest.raises(RunError, match="missing"):
         module({})
     with pytest.raises(RunError, match="dtype"):
@@ -124,4 +139,50 @@ def test_inputs_are_checked_by_name_and_dtype(tmp_path: Path) -> None:
 
 def test_only_the_cpu_is_served() -> None:
     with pytest.raises(DeviceError):
-        OnnxRuntimeBackend().load(b"", None, EngineSpec("fp32", "cuda"))
+        OnnxRuntimeBackend().load(Path("engine"), (), LoadSpec("cuda"))
+
+
+def layered_file(network: Exported, changed: dict[str, torch.Tensor], folder: Path) -> Path:
+    """A file of some weights, in the store beside the base file."""
+    store = Store(folder)
+    base, mix = layer(Block(0).state_dict(), "block"), layer(changed, "mix")
+    return StoreArtifacts(store).weights_paths(materialise(network.initializers, base, mix, store))[-1]
+
+
+def test_the_later_layer_wins(tmp_path: Path) -> None:
+    network, block = exported(Block(0)), Block(0)
+    base = weight_file(network, block, tmp_path)
+    other = Block(1).state_dict()
+    changed = {name: other[name] for name in ("linear.weight", "conv.bias")}
+    top = layered_file(network, changed, tmp_path)
+    assert top.stat().st_size < 700
+    block.load_state_dict(changed, strict=False)
+    with torch.no_grad():
+        expected = block(X)
+    module = loaded(built(network, base, top), base, top)
+    torch.testing.assert_close(module({"x": X})["y"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_are_replaced_in_a_loaded_engine(tmp_path: Path) -> None:
+    network, block = exported(Block(0)), Block(0)
+    module = loaded(network.graph, weight_file(network, block, tmp_path))
+    names = {i.key: i.name for i in network.initializers}
+    bias = torch.ones(8)
+    module.set_weights({names["conv.bias"]: bias})
+    block.load_state_dict({"conv.bias": bias}, strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(module({"x": X})["y"], block(X), rtol=1e-5, atol=1e-5)
+    with pytest.raises(PlanError, match="do not fit"):
+        module.set_weights({"no such weight": bias})
+    with torch.no_grad():
+        torch.testing.assert_close(module({"x": X})["y"], block(X), rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    network, other = exported(Block(0)), exported(Block(0, width=12))
+    base, top = (weight_file(n, Block(0, width=w), tmp_path) for n, w in ((network, 8), (other, 12)))
+    with pytest.raises(PlanError, match="does not fit the one below it"):
+        loaded(network.graph, base, top)
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(PlanError, match="different folders"):
+        loaded(network.graph, base, Path(shutil.copy(base, tmp_path / "elsewhere")))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -161,3 +163,24 @@ def test_bislerp_of_equal_opposite_and_zero_vectors_is_finite() -> None:
 def test_bislerp_of_the_same_size_changes_nothing() -> None:
     x = torch.randn(2, 4, 5, 6)
     assert torch.allclose(resample(x, 5, 6, "bislerp"), x, atol=1e-6)
+
+
+def test_resizing_leaves_the_number_of_threads_alone() -> None:
+    """Of the process too: threads that begin while two sessions resize get as many as before."""
+    x, before = torch.rand(1, 3, 64, 64), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        busy = [Thread(target=lambda: [resample(x, 80, 80, "bilinear") for _ in range(200)]) for _ in range(2)]
+        for thread in busy:
+            thread.start()
+        seen = set()
+        while any(thread.is_alive() for thread in busy):
+            seen.add(_threads_of_a_new_thread())
+        assert seen | {_threads_of_a_new_thread(), torch.get_num_threads()} == {2}
+    finally:
+        torch.set_num_threads(before)
+
+
+def _threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(torch.get_num_threads).result()

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from graphs.errors import RunError
-from graphs.nodes.sampling import SAMPLERS as NODE_SAMPLERS
-from graphs.nodes.sampling import SCHEDULERS as NODE_SCHEDULERS
+from graphs.nodes import NODES
 from runtime.sampling.brownian import brownian_noise
-from runtime.sampling.driver import drive
 from runtime.sampling.noise import StepNoise, independent_noise
 from runtime.sampling.sampler import BROWNIAN, NO_NOISE, Prediction, ancestral_step
 from runtime.sampling.samplers import SAMPLERS, sampler
 from runtime.sampling.sigmas import SCHEDULERS, karras, schedule
-from tests.runtime.sampling_fixtures import gaussian, sd15
+from tests.runtime.sampling_fixtures import driven, gaussian, sd15
 
 MEAN, SPREAD = 0.7, 2.0
 GUIDED = [name for name, definition in SAMPLERS.items() if definition.needs_uncond]
@@ -53,7 +51,8 @@ def exact(x: Tensor, sigma: Tensor, start: Tensor) -> Tensor:
 def ode_error(name: str, steps: int) -> float:
     sigmas = torch.linspace(math.log(10), math.log(0.1), steps + 1, dtype=torch.float64).exp()
     x = torch.linspace(-12, 12, 64, dtype=torch.float64).reshape(1, 4, 4, 4)
-    result = drive(SAMPLERS[name].start(x, sigmas, None, sd15()), lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
+    running = SAMPLERS[name].start(x, sigmas, None, sd15())
+    result = driven(running, lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
     return float((result - exact(x, sigmas[-1], sigmas[0])).abs().max())
 
 
@@ -83,7 +82,7 @@ def test_stochastic_samplers_keep_the_distribution(name: str) -> None:
     generator = torch.Generator().manual_seed(1)
     start = MEAN + math.sqrt(SPREAD**2 + float(sigmas[0]) ** 2) * torch.randn(1, 4, 64, 64, generator=generator)
     running = SAMPLERS[name].start(start, sigmas, step_noise(name, start, sigmas), sd15())
-    result = drive(running, lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
+    result = driven(running, lambda x, s: Prediction(gaussian(x, s, SPREAD, MEAN)))
     assert result.mean().item() == pytest.approx(MEAN, abs=0.06)
     assert result.std().item() == pytest.approx(SPREAD, rel=0.05)
 
@@ -98,7 +97,7 @@ def test_lcm_jumps_to_the_prediction_and_noises_it_again() -> None:
         if sigma_next > 0:
             expected = expected + sigma_next * draw(sigma, sigma_next)
     running = SAMPLERS["lcm"].start(x, sigmas, independent_noise(x, 3), sd15())
-    result = drive(running, lambda x, s: Prediction(gaussian(x, s)))
+    result = driven(running, lambda x, s: Prediction(gaussian(x, s)))
     assert torch.equal(result, expected)
 
 
@@ -106,7 +105,7 @@ def test_ddpm_is_euler_ancestral() -> None:
     sigmas = schedule(sd15(), "normal", 8)
     x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     ddpm, euler = (
-        drive(SAMPLERS[n].start(x, sigmas, independent_noise(x, 3), sd15()), lambda x, s: Prediction(gaussian(x, s)))
+        driven(SAMPLERS[n].start(x, sigmas, independent_noise(x, 3), sd15()), lambda x, s: Prediction(gaussian(x, s)))
         for n in ("ddpm", "euler_ancestral")
     )
     torch.testing.assert_close(ddpm, euler, rtol=0, atol=2e-5)
@@ -124,7 +123,7 @@ def test_few_steps_end_finite_and_in_the_shape_they_began(name: str, steps: int)
         assert x.dtype == torch.float32
         return Prediction(gaussian(x, sigma), gaussian(x, sigma, 1.5, 0.2))
 
-    result = drive(SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15()), denoise)
+    result = driven(SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15()), denoise)
     assert result.shape == x.shape
     assert torch.isfinite(result).all()
 
@@ -136,7 +135,7 @@ def test_a_prediction_that_never_changes_is_reached(name: str) -> None:
     sigmas = schedule(sd15(), "normal", 6)
     x = target + sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     running = SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15())
-    result = drive(running, lambda x, s: Prediction(target, target))
+    result = driven(running, lambda x, s: Prediction(target, target))
     torch.testing.assert_close(result, target, rtol=0, atol=5e-3)  # uni_pc stops at sigma 0.001
 
 
@@ -162,12 +161,14 @@ def test_cfg_pp_without_guidance_is_its_plain_sampler(name: str) -> None:
         return Prediction(prediction, prediction)
 
     guided, plain = (
-        drive(SAMPLERS[n].start(x, sigmas, step_noise(n, x, sigmas), sd15()), denoise)
+        driven(SAMPLERS[n].start(x, sigmas, step_noise(n, x, sigmas), sd15()), denoise)
         for n in (name, name.replace("_cfg_pp", ""))
     )
     torch.testing.assert_close(guided, plain, rtol=0, atol=2e-4)
 
 
 def test_every_name_that_the_nodes_offer_is_there() -> None:
-    assert set(SAMPLERS) == set(NODE_SAMPLERS)
-    assert set(SCHEDULERS) == set(NODE_SCHEDULERS)
+    for known, name in ((SAMPLERS, "sampler_name"), (SCHEDULERS, "scheduler")):
+        declared = NODES["KSampler"].input(name)
+        assert declared is not None
+        assert set(known) == set(declared.options or ())

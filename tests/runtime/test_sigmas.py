@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs.errors import RunError
-from runtime.sampling.model_sampling import model_sampling
+from runtime.sampling.paths import model_sampling
 from runtime.sampling.sigmas import SCHEDULERS, ksampler_sigmas, schedule, step_range
 from tests.runtime.sampling_fixtures import SD15, sd15, table
 
@@ -104,7 +104,7 @@ def test_a_range_without_steps_is_empty(start: int, end: int | None) -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({**SD15, "prediction": "x0"}, "unknown prediction"),
+        ({**SD15, "prediction": "flow"}, "unknown prediction"),
         ({**SD15, "schedule": {"kind": "cosine"}}, "unknown noise schedule"),
     ],
 )

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, UsageError
 from runtime.backends import backend, pick
-from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.backend import EngineSpec, LoadSpec, TensorSpec
 from runtime.backends.build_phases import SCALE, BuildPhases
 from runtime.backends.build_process import run_build
 from runtime.backends.tensorrt import TARGETS, TensorRtBackend, shapes
@@ -64,7 +65,7 @@ def test_engines_are_not_run_by_this_version() -> None:
     state = backend("tensorrt").available()
     assert not state.can_run
     with pytest.raises(DeviceError, match="builds them only") as caught:
-        backend("tensorrt").load(b"", None, ADA)
+        backend("tensorrt").load(Path("engine"), (), LoadSpec("cuda"))
     assert caught.value.exit_code == 5
 
 
@@ -83,9 +84,9 @@ def test_the_fingerprint_tells_everything_an_engine_is_bound_to() -> None:
 def test_shapes_of_a_profile() -> None:
     profile = {"batch": (1, 2, 8), "height": (8, 64, 128), "width": (16, 64, 64)}
     inputs = (
-        TensorSpec("image", "float32", ("batch", "height*8", "width*8", 3)),
+        TensorSpec("image", "float32", (Dim("batch"), Dim("height", 8), Dim("width", 8), 3)),
         TensorSpec("table", "float32", (77, 64)),
-        TensorSpec("part", "float32", ("batch", "height/16", "width")),
+        TensorSpec("part", "float32", (Dim("batch"), Dim("height", over=16), Dim("width"))),
     )
     expected = {
         "image": [[1, 64, 128, 3], [2, 512, 512, 3], [8, 1024, 512, 3]],
@@ -93,7 +94,7 @@ def test_shapes_of_a_profile() -> None:
     }
     assert shapes(inputs, profile, "here") == expected
     with pytest.raises(BuildError, match="'text' has no bounds: expected batch, height, width"):
-        shapes((TensorSpec("context", "float32", ("batch", "text", 64)),), profile, "here")
+        shapes((TensorSpec("context", "float32", (Dim("batch"), Dim("text"), 64)),), profile, "here")
     with pytest.raises(BuildError, match="out of order: expected min <= opt <= max, got 4, 2, 8"):
         shapes(inputs, {**profile, "batch": (4, 2, 8)}, "here")
 
@@ -210,7 +211,8 @@ def test_the_builder_ends_when_nobody_listens(tmp_path: Path) -> None:
     """As after `kill -9` of the compiler: the child must not build on alone."""
     model = attention(tmp_path, heads=8, head_dim=64)
     request = {
-        "kind": "attention", "weights": model.weights_file, "targets": ["sm89"], "graph_bytes": len(model.graph),
+        "kind": "attention", "weights": [str(path) for path in model.weights], "targets": ["sm89"],
+        "graph_bytes": len(model.graph),
         "shapes": shapes(model.inputs, ADA.profile, "attention"),
     }  # fmt: skip
     reading, writing = os.pipe()

@@ -1,0 +1,1 @@
+"""ATen graphs to ONNX, one idea per file; the package's door is compiler.exporting.export."""

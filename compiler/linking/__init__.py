@@ -1,0 +1,1 @@
+"""Puts files behind a program: facts, networks, engines, weights, folded constants."""

@@ -1,0 +1,248 @@
+"""Finds or makes the engine and the weights of each network of a program, in the store.
+
+    config, form, precision      -> exported graph   (one per architecture)
+    exported graph, engine spec  -> engine           (one per architecture, backend and profile; per weight file
+                                                      where a backend can only build engines with the weights inside)
+    files, initializer table     -> weight files     (one per checkpoint, and one of changed tensors per mix)
+
+So a second checkpoint of an architecture, or another LoRA strength, exports nothing and, where weights stay outside,
+builds nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compiler.exporting.export import Exported, Initializer, emit, form_version, trace
+from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
+from compiler.linking.weights import Layer, materialise
+from compiler.models.weights_tree import layered, weights_hash
+from graphs.dims import Dim
+from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
+from graphs.program import NetworkUse
+from graphs.values import base_file
+from runtime.artifacts import StoreArtifacts
+from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
+from runtime.store import Sink, Store, key_of
+
+log = logging.getLogger(__name__)
+
+Json = Any
+LATENT = 8  # pixels to a latent unit
+COMMON_SIDE = 512  # pixels: what engines are tuned for where the profile allows it
+# Sampling puts cond and uncond into one batch.
+SIDES = 2
+# Text comes in chunks of 77 tokens; the empty text is encoded beside them where a prompt has weights.
+CHUNK = 77
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Target:
+    """What engines are made for."""
+
+    backend: Backend
+    precision: str
+    device: str
+    profile: Profile
+    targets: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuses what the backend cannot build for. Raises UsageError, DeviceError."""
+        self.backend.check(EngineSpec(precision=self.precision, device=self.device, targets=self.targets))
+
+
+@dataclass
+class Counts:
+    """What a link had to do, as opposed to find: tests and reports count it."""
+
+    exports: int = 0
+    builds: int = 0
+    weights: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+
+class Linker:
+    """Binds networks one by one, each once. counts: to count into, when several linkers share them. Not thread-safe."""
+
+    def __init__(
+        self, target: Target, store: Store, find: FindFile, progress: Progress | None = None,
+        counts: Counts | None = None,
+    ) -> None:
+        self._target, self._store, self._find = target, store, find
+        self._progress = progress
+        self._bound: dict[tuple[str, str, str], NetworkBinding] = {}
+        self.counts = counts if counts is not None else Counts()
+
+    def bind(self, use: NetworkUse) -> NetworkBinding:
+        """Raises ModelMissingError, CheckpointError, ExportError, BuildError, DeviceError, StoreError;
+        KeyboardInterrupt where the progress callback cancels."""
+        key = (use.kind, repr(use.weights), repr(sorted(use.options.items())))
+        if key not in self._bound:
+            self._bound[key] = self._bind(use)
+        return self._bound[key]
+
+    def _bind(self, use: NetworkUse) -> NetworkBinding:
+        network = resolve_network(use, self._find)
+        exported, graph_key = self._export(network)
+        hashes = weights_hash(use.weights, self._find)
+        self._report("weights", use.id)
+        started = time.perf_counter()
+        before = self._store.made
+        weights = self._weights(network, exported, hashes)
+        self.counts.weights += self._store.made - before
+        self.counts.add("weights", time.perf_counter() - started)
+        engine = self._build(network, exported, graph_key, weights)
+        return NetworkBinding(engine, weights)
+
+    def _weights(
+        self, network: ResolvedNetwork, exported: Exported, hashes: tuple[tuple[str, str], ...]
+    ) -> WeightRef:
+        tree = network.use.weights
+        base, changed = layered(tree, network.definition.part, self._find)
+        recipe = json.dumps(weights_hash(base_file(tree), self._find))
+        mix = Layer(changed, json.dumps(hashes)) if changed else None
+        return materialise(exported.initializers, Layer(base, recipe), mix, self._store, hashes)
+
+    def _export(self, network: ResolvedNetwork) -> tuple[Exported, str]:
+        form, precision = self._target.backend.form, self._target.precision
+        key = key_of("graph", network.use.kind, repr(network.config), form, precision, _code_hash(), form_version(form))
+
+        def make(sink: Sink) -> None:
+            self._report("export", network.use.id)
+            started = time.perf_counter()
+            sink.write(_packed(_export(network, form, precision)))
+            self.counts.exports += 1
+            self.counts.add("export", time.perf_counter() - started)
+
+        entry, _ = self._store.get_or_make(key, make)
+        inputs, outputs = network.definition.inputs(network.config), network.definition.outputs(network.config)
+        return _unpacked(entry.path.read_bytes(), form, precision, inputs, outputs), key
+
+    def _build(self, network: ResolvedNetwork, exported: Exported, graph_key: str, weights: WeightRef) -> EngineRef:
+        target = self._target
+        spec = EngineSpec(
+            precision=target.precision,
+            device=target.device,
+            profile=network_profile(exported.inputs, target.profile),
+            targets=target.targets,
+        )
+        fingerprint = target.backend.fingerprint(spec)
+        sizes = json.dumps(spec.profile, sort_keys=True) if target.backend.profiled else ""
+        inside = json.dumps([layer.sha256 for layer in weights.layers]) if target.backend.weights_inside else ""
+        key = key_of("engine", graph_key, fingerprint, sizes, json.dumps(target.targets), inside)
+
+        def make(sink: Sink) -> None:
+            self._report("build", network.use.id)
+            started = time.perf_counter()
+            paths = StoreArtifacts(self._store).weights_paths(weights)
+            model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, paths)
+            sink.write(target.backend.build(model, spec, self._progress))
+            self.counts.builds += 1
+            self.counts.add("build", time.perf_counter() - started)
+
+        entry, _ = self._store.get_or_make(key, make)
+        return EngineRef(
+            key=entry.key,
+            sha256=entry.sha256,
+            size_bytes=entry.size_bytes,
+            backend=target.backend.name,
+            fingerprint=fingerprint,
+            precision=spec.precision,
+            device=spec.device,
+            profile=spec.profile,
+            targets=spec.targets,
+            architecture={"kind": network.use.kind, **_plain(asdict(network.config))},
+            inputs={s.name: (s.dtype, s.shape) for s in exported.inputs},
+            outputs={s.name: (s.dtype, s.shape) for s in exported.outputs},
+        )
+
+    def _report(self, phase: str, what: str) -> None:
+        """Tells how far the link is; a refusal cancels it."""
+        if self._progress is not None and not self._progress(f"{phase} {what}", 0, 0):
+            raise KeyboardInterrupt
+
+
+def _export(network: ResolvedNetwork, form: str, precision: str) -> Exported:
+    import torch
+
+    definition, config = network.definition, network.config
+    with torch.device("meta"):
+        module = definition.module(config)
+    inputs, outputs = definition.inputs(config), definition.outputs(config)
+    return emit(trace(module, inputs), form, inputs, outputs, precision)
+
+
+@functools.cache
+def _code_hash() -> str:
+    """Hash of the exporter's source, part of each graph's key: graphs made by other code are not reused."""
+    compiler = Path(__file__).parent.parent
+    files: list[Path] = []
+    for folder in ("exporting", "exporting/onnx", "networks"):
+        files += sorted((compiler / folder).glob("*.py"))
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _packed(exported: Exported) -> bytes:
+    table = json.dumps([asdict(i) for i in exported.initializers]).encode()
+    return struct.pack("<Q", len(table)) + table + exported.graph
+
+
+def _unpacked(
+    blob: bytes, form: str, precision: str, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> Exported:
+    (length,) = struct.unpack_from("<Q", blob)
+    rows = json.loads(blob[8 : 8 + length])
+    table = tuple(Initializer(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+    return Exported(form, precision, blob[8 + length :], table, inputs, outputs)
+
+
+def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
+    """(min, opt, max) of each dynamic dimension of a network, in its own units."""
+    low, high = profile.batch
+
+    def side(bounds: tuple[int, int]) -> tuple[int, int, int]:
+        least, most = (max(1, b // LATENT) for b in bounds)
+        return least, min(max(COMMON_SIDE // LATENT, least), most), most
+
+    text = profile.text
+    sizes = {
+        "batch": (low, min(SIDES * low, SIDES * high), SIDES * high),
+        "height": side(profile.height),
+        "width": side(profile.width),
+        "text": (text[0], text[0], text[1]),
+        "steps": (1, 20, MAX_STEPS),
+    }
+    names = {i.name for i in inputs}
+    if "tokens" in names:
+        sizes["batch"] = (1, 1, text[1] // CHUNK + 1)
+    elif "hint_image" in names:
+        sizes["batch"] = (1, 1, high)  # one hint serves a whole batch of pictures
+    elif names & {"latent", "image"}:
+        sizes["batch"] = (low, low, high)
+    elif names == {"context"}:
+        sizes["batch"] = (1, 1, 1)  # texts are projected one by one
+    used = {d.name for spec in inputs for d in spec.shape if isinstance(d, Dim)}
+    return {name: sizes[name] for name in sorted(used)}
+
+
+def _plain(value: Json) -> Json:
+    """Tuples as lists: what JSON gives back."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,1 @@
+"""Model files: recognition, key names, LoRA kinds, hashes."""

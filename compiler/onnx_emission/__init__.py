@@ -1,1 +1,0 @@
-"""ATen graphs to ONNX, one idea per file; the package's door is compiler.export."""

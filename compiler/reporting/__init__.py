@@ -1,0 +1,1 @@
+"""Reports for people: explain, pictures of graphs."""
