@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from graphs.nodes import (
+    conditionings,
     controlnet,
     images,
     inpaint,
     latents,
     loaders,
     masks,
+    model_patches,
     primitives,
     sampling,
     shown_pictures,
@@ -18,7 +20,8 @@ from graphs.nodes import (
 from graphs.rows import NodeTable
 
 FAMILIES = (
-    controlnet, images, inpaint, latents, loaders, masks, primitives, sampling, shown_pictures, text, vae,
+    conditionings, controlnet, images, inpaint, latents, loaders, masks, model_patches, primitives, sampling,
+    shown_pictures, text, vae,
 )  # fmt: skip
 
 NODES = NodeTable(row for family in FAMILIES for row in family.ROWS)

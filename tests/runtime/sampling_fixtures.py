@@ -13,7 +13,7 @@ from torch import Tensor
 
 from runtime.backends.backend import Module
 from runtime.context import OpContext
-from runtime.ops.conditions import entry, guide
+from runtime.ops.guiding import entry, guide
 from runtime.sampling.batching import Calls, alone
 from runtime.sampling.conditions import Condition, Guider
 from runtime.sampling.driver import Denoise, Observe, drive

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from runtime.context import OpContext
-from runtime.ops.conditions import control, entry, guide, span
 from runtime.ops.controlnet import ControlNets, ResidualShape, fit_hint
 from runtime.ops.engine_calls import TimeTables
+from runtime.ops.guiding import control, entry, guide, span
 from runtime.ops.sample import sample
 from runtime.ops.schedule import embed_time, make_noise, make_sigmas, project_context, sampler
 from runtime.sampling.batching import alone

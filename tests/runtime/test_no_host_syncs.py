@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.ops.conditions import entry, guide, place, span
+from runtime.ops.guiding import entry, guide, place, span
 from runtime.ops.sample import sample
 from runtime.ops.schedule import make_noise, make_sigmas, sampler
 from runtime.sampling.batching import alone

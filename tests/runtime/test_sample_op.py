@@ -13,7 +13,7 @@ from torch import Tensor
 
 from graphs.errors import RunError
 from runtime.context import Interrupted, OpContext
-from runtime.ops.conditions import entry, guide, place
+from runtime.ops.guiding import entry, guide, place
 from runtime.ops.sample import sample
 from runtime.ops.schedule import embed_time, make_noise, make_sigmas, project_context, sampler
 from runtime.sampling.batching import alone
