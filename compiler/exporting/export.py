@@ -2,7 +2,7 @@
 
     module (weights on the meta device) -> trace -> torch.export program, no weight allocated
         -> emit(program, "onnx" | "onnx-ort" | "onnx-trt", precision) -> Exported: skeleton bytes + initializer table
-        -> emit(program, "exported-program")                          -> Exported: saved program  + initializer table
+        -> emit(program, "exported-program", precision)               -> Exported: saved program  + initializer table
 
 The initializer table says, for each weight the graph names, which key of the module's state dict it comes from and how.
 Why we write ONNX ourselves: docs/adr/0004-own-onnx-emission.md.
@@ -14,7 +14,7 @@ import copy
 import inspect
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +28,7 @@ from compiler.exporting.onnx.dialect import DIALECTS
 from compiler.exporting.onnx.emitter import Emitter, dtype_name
 from compiler.exporting.onnx.precision import float32_nodes
 from compiler.exporting.onnx.translators import TRANSLATORS
+from compiler.exporting.precision import COMPUTE_DTYPES, in_precision
 from compiler.exporting.weight_layout import weight_layout
 from graphs.dims import Dim, Size, size_of
 from graphs.errors import ExportError
@@ -35,7 +36,6 @@ from runtime.backends.backend import TensorSpec
 
 EXPORTED_PROGRAM = "exported-program"
 FORMS = (*DIALECTS, EXPORTED_PROGRAM)
-COMPUTE_DTYPES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 # Tracing assumes every dynamic size to be at least this: large enough that no size is taken for 1 after three
 # halvings. It binds the tracer only: graphs are written without such bounds, and tests run sizes below it.
@@ -141,9 +141,7 @@ def emit(
     Raises ExportError, which names the op and where in the module it is.
     """
     if form == EXPORTED_PROGRAM:
-        if precision != "fp32":
-            raise ExportError("the eager form is float32 only", expected="fp32", got=precision)
-        return _saved_program(program, inputs, outputs)
+        return _saved_program(in_precision(program, precision), inputs, outputs, precision)
     if form not in DIALECTS:
         raise ExportError(f"unknown form {form!r}", expected=", ".join(FORMS))
     compute = COMPUTE_DTYPES[precision]
@@ -168,7 +166,9 @@ def _user_inputs(program: ExportedProgram) -> list[fx.Node]:
     return [by_name[n] for n in names]
 
 
-def _saved_program(program: ExportedProgram, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Exported:
+def _saved_program(
+    program: ExportedProgram, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], precision: str
+) -> Exported:
     """The program saved by torch.export with an empty state dict; weights are given again when it is loaded."""
     specs = [s for s in program.graph_signature.input_specs if s.kind in (InputKind.PARAMETER, InputKind.BUFFER)]
     tensors = {**program.state_dict, **program.constants}
@@ -186,7 +186,7 @@ def _saved_program(program: ExportedProgram, inputs: Sequence[TensorSpec], outpu
         # the shared one-element storages are what it warns about: no tensor of the group owns its whole storage
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         torch.export.save(weightless, file)
-    return Exported(EXPORTED_PROGRAM, "fp32", file.getvalue(), table, tuple(inputs), tuple(outputs))
+    return Exported(EXPORTED_PROGRAM, precision, file.getvalue(), table, tuple(inputs), tuple(outputs))
 
 
 def _without_traces(module: fx.GraphModule) -> fx.GraphModule:

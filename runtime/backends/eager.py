@@ -1,6 +1,7 @@
-"""The reference: a saved torch.export program, run by torch in float32. No network code at run time.
+"""A saved torch.export program, run by torch on the CPU or an NVIDIA GPU: in float32 the reference.
 
-An engine is the program without weights; the weight files are mapped in as its parameters when it is loaded.
+An engine is the program without weights; the weight files are mapped in as its parameters when it is loaded. In fp16
+and bf16 the program holds the casts (compiler/exporting/precision.py). No network code at run time.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from pickle import UnpicklingError
 
 import torch
 
-from graphs.errors import PlanError, RunError, UsageError
+from graphs.errors import DeviceError, PlanError, RunError, UsageError
 from runtime.backends.archive_check import HoldsCodeError, refuse_code
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress
+from runtime.backends.saved_programs import load_program, named_arguments, on_device
 from runtime.mapped import map_layers, require_fit
 
 
@@ -24,18 +26,18 @@ class EagerModule:
 
     def __init__(
         self, call: torch.fx.GraphModule, weights: dict[str, torch.Tensor], inputs: tuple[str, ...],
-        outputs: tuple[str, ...],
+        outputs: tuple[str, ...], device: torch.device,
     ) -> None:
-        self._call, self._weights = call, weights
+        self._call, self._weights, self._device = call, {n: w.to(device) for n, w in weights.items()}, device
         self._inputs, self._outputs = inputs, outputs
 
     def __call__(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         try:
-            given = [inputs[name] for name in self._inputs]
+            given = [inputs[name].to(self._device) for name in self._inputs]
         except KeyError as error:
             raise RunError("an input is missing", where="eager module", expected=", ".join(self._inputs)) from error
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
                 results = self._call(*self._weights.values(), *given)
         except RuntimeError as error:
             raise RunError(f"torch: {error}", where="eager module") from error
@@ -44,7 +46,7 @@ class EagerModule:
     def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
         for name, tensor in changed.items():
             require_fit(name, tensor, self._weights.get(name))
-        self._weights |= changed
+        self._weights |= {name: tensor.to(self._device) for name, tensor in changed.items()}
 
     def close(self) -> None:
         self._weights = {}
@@ -58,26 +60,26 @@ class EagerBackend:
     reentrant = True
 
     def available(self) -> Availability:
-        return Availability(True, True, torch.__version__, "torch on CPU, float32")
+        devices = f"CPU and {torch.cuda.get_device_name()}" if torch.cuda.is_available() else "CPU"
+        return Availability(True, True, torch.__version__, f"torch on {devices}")
 
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"eager torch-{torch.__version__.partition('+')[0]} {spec.precision}"
 
     def check(self, spec: EngineSpec) -> None:
-        if spec.precision != "fp32":
-            raise UsageError(
-                "the eager backend is the float32 reference", expected="--precision fp32", got=spec.precision
-            )
+        if spec.precision not in ("fp32", "fp16", "bf16"):
+            raise UsageError("unknown precision", expected="fp32, fp16, bf16", got=spec.precision)
+        if spec.device == "cuda" and not torch.cuda.is_available():
+            raise DeviceError("torch sees no NVIDIA GPU", hint="install torch with CUDA and the NVIDIA driver")
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         self.check(spec)
         return _bundle(model)
 
     def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> EagerModule:
-        """Runs on the CPU, with torch's threads; spec.threads and spec.arena are for other libraries."""
+        """Runs with torch's threads and torch's allocator; spec.threads and spec.arena are for other libraries."""
         program, inputs, outputs = _unbundle(engine.read_bytes())
-        signature = program.graph_signature
-        named = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        named = named_arguments(program)
         mapped = map_layers(weights)
         order = [n.name for n in program.graph.nodes if n.op == "placeholder"]
         try:
@@ -89,7 +91,9 @@ class EagerBackend:
             ) from error
         if len(order) - len(ordered) != len(inputs):
             raise PlanError("the saved program has other inputs than its engine says", hint="compile the plan again")
-        return EagerModule(program.graph_module, ordered, inputs, outputs)
+        device = torch.device(spec.device)
+        with torch.inference_mode(False):
+            return EagerModule(on_device(program.graph_module, spec.device), ordered, inputs, outputs, device)
 
 
 def _bundle(model: NetworkModel) -> bytes:
@@ -109,7 +113,7 @@ def _unbundle(engine: bytes) -> tuple[torch.export.ExportedProgram, tuple[str, .
         with zipfile.ZipFile(io.BytesIO(engine)) as bundle:
             archive = bundle.read("program.pt2")
             refuse_code(archive)
-            program = torch.export.load(io.BytesIO(archive))
+            program = load_program(archive)
             inputs, outputs = (tuple(bundle.read(n).decode().splitlines()) for n in ("inputs", "outputs"))
     except HoldsCodeError as error:
         hint = "compile the plan again"
