@@ -16,6 +16,7 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "onnxruntime": "runtime.backends.onnxruntime:OnnxRuntimeBackend",
         "tensorrt": "runtime.backends.tensorrt:TensorRtBackend",
+        "inductor": "runtime.backends.inductor:InductorBackend",
         "eager": "runtime.backends.eager:EagerBackend",
         "null": "runtime.backends.null:NullBackend",
     }
@@ -34,24 +35,20 @@ def backend(name: str) -> Backend:
 def pick(name: str = "auto", device: str = "auto", *, targets: tuple[str, ...] = ()) -> tuple[Backend, str]:
     """The backend to compile with, and why, for people. Raises UsageError, DeviceError; never falls back silently.
 
-    A named backend is taken or refused. "auto" takes onnxruntime for the CPU, tensorrt when targets are named.
+    A named backend is taken or refused. "auto" takes onnxruntime for the CPU, inductor for an NVIDIA GPU that is asked
+    for and there, tensorrt when targets are named.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError("unknown device", expected="auto, cpu, cuda", got=device)
     if name != "auto":
-        chosen = backend(name)
-        state = chosen.available()
-        if not state.can_build:
-            raise DeviceError(f"backend {name} cannot be used here: {state.reason}", hint=state.hint or None)
-        return chosen, f"{name} {state.version}: asked for"
-    if device == "cuda" and not targets:
-        raise DeviceError(
-            "no backend runs on a CUDA device in this version",
-            hint="use --device cpu, or build TensorRT engines for other machines with --backend tensorrt --target sm89",
-        )
-    chosen = backend("tensorrt" if targets else "onnxruntime")
+        chosen, why = backend(name), "asked for"
+    elif targets:
+        chosen, why = backend("tensorrt"), f"targets {', '.join(targets)} were named"
+    elif device == "cuda":
+        chosen, why = backend("inductor"), "fastest on an NVIDIA GPU"
+    else:
+        chosen, why = backend("onnxruntime"), "fastest on CPU"
     state = chosen.available()
     if not state.can_build:
         raise DeviceError(f"backend {chosen.name} cannot be used here: {state.reason}", hint=state.hint or None)
-    why = f"targets {', '.join(targets)} were named" if targets else "fastest on CPU"
     return chosen, f"{chosen.name} {state.version}: {why}"
