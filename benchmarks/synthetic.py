@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from compiler.networks.unet_config import UNetConfig
 from compiler.networks.vae import VaeConfig
 
 Array = NDArray[np.float32]
+Draw = Callable[[str, tuple[int, ...]], Array]  # (name, shape): nearly normal with variance 1
 
 NARROW_VAE = VaeConfig(widths=(32, 32, 64, 64))
 NARROW_CLIP = TextConfig(width=64, layers=2, inner=256)
@@ -97,14 +98,17 @@ def write_sd2(path: Path, *, seed: int = 0, velocity: bool = False) -> None:
 
 
 def write_family(
-    path: Path, family: Family, configs: Mapping[str, Config], *, seed: int = 0, dtype: str = "float16"
+    path: Path, family: Family, configs: Mapping[str, Config], *, seed: int = 0, dtype: str = "float16",
+    draw: Draw | None = None,
 ) -> None:
-    """A checkpoint of a family. configs: of its parts, by name."""
-    _save(_family_tensors(family, configs, seed, dtype), path)
+    """A checkpoint of a family. configs: of its parts, by name. draw: in place of the draws that are the same on every
+    machine."""
+    _save(_family_tensors(family, configs, seed, dtype, draw=draw), path)
 
 
 def _family_tensors(
-    family: Family, configs: Mapping[str, Config], seed: int, dtype: str, prefixes: bool = True
+    family: Family, configs: Mapping[str, Config], seed: int, dtype: str, prefixes: bool = True,
+    draw: Draw | None = None,
 ) -> dict[str, NDArray[np.generic]]:
     """The tensors of a file of the family, under the names that its files have."""
     tensors: dict[str, NDArray[np.generic]] = {}
@@ -116,7 +120,7 @@ def _family_tensors(
             shapes |= expected_shapes(kind, config)
         part: dict[str, NDArray[np.generic]] = {}
         for key, shape in shapes.items():
-            values = _values(f"{seed}/{'clip' if name == 'clip_l' else name}", key, shape)
+            values = _values(f"{seed}/{'clip' if name == 'clip_l' else name}", key, shape, draw or _draw)
             if name == "unet":
                 _pass_through(key, values, config)
             part[key] = values.astype(dtype)
@@ -238,8 +242,8 @@ def _draw(name: str, shape: tuple[int, ...]) -> Array:
     return drawn
 
 
-def _values(seed: str, key: str, shape: tuple[int, ...]) -> Array:
-    drawn = _draw(f"{seed}/{key}", shape)
+def _values(seed: str, key: str, shape: tuple[int, ...], draw: Draw = _draw) -> Array:
+    drawn = draw(f"{seed}/{key}", shape)
     if key.endswith("token_embedding.weight"):
         return drawn
     if key.endswith("position_embedding.weight"):

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 def options_of(
     *,
     backend: str = "auto",
+    device: str = "auto",
     precision: str = "auto",
     batch: tuple[int, int] | None = None,
     size: Size | None = None,
@@ -50,6 +51,7 @@ def options_of(
         profile, fixed = replace(profile, width=size.width, height=size.height), [*fixed, "width", "height"]
     return CompileOptions(
         backend=backend,
+        device=device,
         precision=precision,
         profile=profile,
         targets=tuple(targets or ()),

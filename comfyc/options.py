@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from comfyc.parameter_types import BatchType, ParameterNameType, SettingType, SizeType, TargetsType
-from graphs.plan import COMPATS, PRECISIONS
+from graphs.plan import COMPATS, DEVICES, PRECISIONS
 from runtime.backends import BACKENDS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,6 +95,13 @@ def compile_options(command: F) -> F:
                 default="auto",
                 show_default=True,
                 help="What runs the networks.",
+            ),
+            click.option(
+                "--device",
+                type=click.Choice(DEVICES),
+                default="auto",
+                show_default=True,
+                help="Where the networks run.",
             ),
             click.option(
                 "--precision",

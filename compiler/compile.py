@@ -18,7 +18,7 @@ from compiler.lowering.lower import lower
 from compiler.options import CompileOptions
 from compiler.passes.driver import Context
 from compiler.pipeline import optimise_graph, optimise_program
-from graphs.errors import Problem, WorkflowError
+from graphs.errors import DeviceError, Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.operands import Literal
 from graphs.plan import Plan
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Where nothing was asked for: what gives ComfyUI's picture on a CPU, and what tensor cores are for.
-PRECISION_OF = {"tensorrt": "fp16"}
+PRECISION_OF = {"tensorrt": "fp16", "inductor": "fp16"}
+# Parts that need a wider range than float16 where nothing was asked for: the VAE of SDXL exceeds it.
+PART_PRECISION_OF = {"inductor": {"vae": "bf16"}}
+CUDA_BACKENDS = frozenset({"tensorrt", "inductor"})
 FOLDING_BACKEND = "onnxruntime"  # computes constants where the chosen backend cannot run
 
 
@@ -122,8 +125,11 @@ def target_of(options: CompileOptions) -> tuple[Target, str]:
     """What to compile for, and why, for people. Raises UsageError, DeviceError."""
     chosen, why = pick(options.backend, options.device, targets=options.targets)
     precision = options.precision if options.precision != "auto" else PRECISION_OF.get(chosen.name, "fp32")
-    device = "cuda" if chosen.name == "tensorrt" else "cpu"
-    target = Target(chosen, precision, device, options.profile, options.targets)
+    parts = PART_PRECISION_OF.get(chosen.name, {}) if options.precision == "auto" else {}
+    device = "cuda" if chosen.name in CUDA_BACKENDS or options.device == "cuda" else "cpu"
+    if options.device == "cpu" and device == "cuda" and chosen.name != "tensorrt":
+        raise DeviceError(f"{chosen.name} engines run on NVIDIA GPUs", expected="--device cuda", got="cpu")
+    target = Target(chosen, precision, device, options.profile, options.targets, parts)
     target.check()
     return target, why
 

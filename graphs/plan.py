@@ -17,6 +17,7 @@ PLAN_VERSION = 2
 
 COMPATS = ("comfyui-0.8", "comfyui-0.3")  # the ComfyUI to agree with where versions differ; the first is the default
 PRECISIONS = ("fp32", "fp16", "bf16")  # of an engine
+DEVICES = ("auto", "cpu", "cuda")  # to compile for
 
 
 @dataclass(frozen=True)

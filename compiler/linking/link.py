@@ -48,13 +48,17 @@ MAX_STEPS = 1000
 
 @dataclass(frozen=True)
 class Target:
-    """What engines are made for."""
+    """What engines are made for. parts: part of a checkpoint ("vae") -> its precision, where it is another."""
 
     backend: Backend
     precision: str
     device: str
     profile: Profile
     targets: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    def precision_of(self, part: str) -> str:
+        return self.parts.get(part, self.precision)
 
     def check(self) -> None:
         """Refuses what the backend cannot build for. Raises UsageError, DeviceError."""
@@ -117,7 +121,7 @@ class Linker:
         return materialise(exported.initializers, Layer(base, recipe), mix, self._store, hashes)
 
     def _export(self, network: ResolvedNetwork) -> tuple[Exported, str]:
-        form, precision = self._target.backend.form, self._target.precision
+        form, precision = self._target.backend.form, self._target.precision_of(network.definition.part)
         key = key_of("graph", network.use.kind, repr(network.config), form, precision, _code_hash(), form_version(form))
 
         def make(sink: Sink) -> None:
@@ -134,7 +138,7 @@ class Linker:
     def _build(self, network: ResolvedNetwork, exported: Exported, graph_key: str, weights: WeightRef) -> EngineRef:
         target = self._target
         spec = EngineSpec(
-            precision=target.precision,
+            precision=target.precision_of(network.definition.part),
             device=target.device,
             profile=network_profile(exported.inputs, target.profile),
             targets=target.targets,

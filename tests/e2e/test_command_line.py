@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.e2e.commands import DEFAULT, GOLDENS, REPOSITORY, comfyc, hear_ctrl_c
 
@@ -251,12 +252,14 @@ def test_compile_refuses_to_replace_a_folder_that_is_no_plan(tmp_path: Path, mod
     assert (tmp_path / "mine" / "photo.png").exists()
 
 
-def test_a_precision_that_the_backend_has_not_is_refused_before_any_work(tmp_path: Path, models: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("backend", ["eager", "inductor", "auto"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(backend: str, tmp_path: Path, models: Path) -> None:
     """The checkpoint here is five bytes: whoever looked into it would say so."""
-    options = ("--backend", "eager", "--precision", "fp16")
+    options = ("--backend", backend, "--device", "cuda")
     result = comfyc("compile", DEFAULT, "-o", tmp_path / "p", "--models", models, *options)
-    assert result.exit_code == 2, result.stderr
-    assert "expected --precision fp32, got fp16" in result.stderr
+    assert result.exit_code == 5, result.stderr
+    assert "torch sees no NVIDIA GPU" in result.stderr
 
 
 def test_passes_are_dumped_and_left_out(tmp_path: Path) -> None:
