@@ -33,7 +33,7 @@ Array = NDArray[np.float32]
 
 NARROW_VAE = VaeConfig(widths=(32, 32, 64, 64))
 NARROW_CLIP = TextConfig(width=64, layers=2, inner=256)
-NARROW_CLIP_G = TextConfig(width=128, layers=3, inner=512, activation="gelu", projection=128)
+NARROW_CLIP_G = TextConfig(width=128, layers=2, inner=512, activation="gelu", projection=128)
 
 # Last layers of residual branches: small, so that deep stacks stay tame.
 _BRANCH_ENDS = (
@@ -57,8 +57,8 @@ def narrow_sdxl(in_channels: int = 4) -> dict[str, Config]:
     """The parts of SDXL with 64 channels in place of 320, and fewer blocks and layers."""
     context = NARROW_CLIP.width + NARROW_CLIP_G.width
     unet = UNetConfig(
-        in_channels=in_channels, model_channels=64, time_width=256, widths=(64, 128, 256), res_blocks=(2, 2, 2),
-        depths=(0, 1, 2), middle_depth=2, context_width=context, heads=None, linear_projection=True,
+        in_channels=in_channels, model_channels=64, time_width=256, widths=(64, 128, 256), res_blocks=(1, 1, 1),
+        depths=(0, 1, 2), middle_depth=1, context_width=context, heads=None, linear_projection=True,
         vector_width=NARROW_CLIP_G.width + 6 * 256,
     )  # fmt: skip
     return {"unet": unet, "vae": NARROW_VAE, "clip_l": NARROW_CLIP, "clip_g": NARROW_CLIP_G}
@@ -66,8 +66,8 @@ def narrow_sdxl(in_channels: int = 4) -> dict[str, Config]:
 
 def narrow_refiner() -> dict[str, Config]:
     unet = UNetConfig(
-        model_channels=64, time_width=256, widths=(64, 128, 128, 128), depths=(0, 1, 1, 0), middle_depth=1,
-        context_width=NARROW_CLIP_G.width, heads=None, linear_projection=True,
+        model_channels=64, time_width=256, widths=(64, 128, 128, 128), res_blocks=(1, 1, 1, 1), depths=(0, 1, 1, 0),
+        middle_depth=1, context_width=NARROW_CLIP_G.width, heads=None, linear_projection=True,
         vector_width=NARROW_CLIP_G.width + 5 * 256,
     )  # fmt: skip
     return {"unet": unet, "vae": NARROW_VAE, "clip_g": NARROW_CLIP_G}

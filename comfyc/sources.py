@@ -73,7 +73,7 @@ def read_graph(path: Path, schemas: Schemas) -> Graph:
 
     graph = read_workflow(checked_file(path, "workflow", WORKFLOW_SUFFIXES), schemas)
     for problem in graph.warnings:
-        log.warning("%s", problem)
+        log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
     return graph
 
 

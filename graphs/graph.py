@@ -142,6 +142,10 @@ class Graph:
         return f"<Graph of {len(self)} nodes>"
 
 
+MAX_CYCLES = 1000  # reported at once
+MAX_PATH = 50  # nodes of one that are named
+
+
 def link_to(node: str, slot: int = 0) -> Link:
     return Link(node, slot)
 
@@ -186,12 +190,26 @@ def _refuse_cycles(nodes: Mapping[str, Node], consumers: Mapping[str, list[Consu
     loops = set(nx.nodes_with_selfloops(graph))
     knots = [k for k in nx.strongly_connected_components(graph) if len(k) > 1 or k & loops]
     problems = []
-    for knot in sorted(knots, key=lambda k: min(place[n] for n in k)):
-        first = min(knot, key=place.__getitem__)
-        cycle = [edge[0] for edge in nx.find_cycle(graph.subgraph(knot), first)]
-        path = " -> ".join([*cycle, cycle[0]])
+    for knot in sorted(knots, key=lambda k: min(place[n] for n in k))[:MAX_CYCLES]:
+        cycle = _a_cycle(nodes, knot, min(knot, key=place.__getitem__))
+        shown = cycle if len(cycle) <= MAX_PATH else [*cycle[:MAX_PATH], f"({len(cycle) - MAX_PATH} more)"]
+        path = " -> ".join([*shown, cycle[0]])
         message, hint = f"nodes feed each other: {path}", "remove one of these links"
         problems.append(Problem("cycle", message, cycle[0], nodes[cycle[0]].class_type, hint=hint))
     raise WorkflowError(
         "the workflow has a cycle" if len(problems) == 1 else "the workflow has cycles", tuple(problems)
     )
+
+
+def _a_cycle(nodes: Mapping[str, Node], knot: set[str], first: str) -> list[str]:
+    """A cycle of a knot, each node feeding the next: back along any producer in the knot until one comes again."""
+    seen: dict[str, int] = {}
+    walked: list[str] = []
+    node_id = first
+    while node_id not in seen:
+        seen[node_id] = len(walked)
+        walked.append(node_id)
+        node_id = next(link.node for link in nodes[node_id].links.values() if link.node in knot)
+    cycle = walked[seen[node_id] :][::-1]
+    start = cycle.index(first) if first in cycle else 0
+    return [*cycle[start:], *cycle[:start]]

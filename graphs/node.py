@@ -16,8 +16,9 @@ WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", COMBO})
 CONTROL_WORDS = frozenset({"fixed", "increment", "decrement", "randomize", "increment-wrap"})
 # Types that the front end shows as widgets beyond the five that the server converts.
 BROWSER_WIDGETS = frozenset(
-    {"COLOR", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM", "AUDIO_RECORD"}
-    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP"}
+    {"COLOR", "COLORS", "CURVE", "BOUNDING_BOX", "BOUNDING_BOXES", "LOAD_3D", "LOAD_3D_ANIMATION", "WEBCAM"}
+    | {"TEXTAREA", "MARKDOWN", "PAINTER", "RANGE", "IMAGECROP", "IMAGECOMPARE", "COMPOSITOR", "AUDIO_RECORD"}
+    | {"VIDEO_EDIT", "CHART", "GALLERIA", "RESOLUTION_PREVIEW", "LIGHT_INFO_PREVIEW"}
 )
 
 

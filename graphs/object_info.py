@@ -50,9 +50,8 @@ def _specs(class_type: str, info: Mapping[str, Json]) -> Iterator[tuple[str, str
         if not isinstance(members, Mapping):
             raise _bad(class_type, section, "an object of inputs", members)
         listed = order.get(section) if isinstance(order, Mapping) else None
-        names = [n for n in listed if n in members] if isinstance(listed, list) else []
-        names += [n for n in members if n not in set(names)]
-        for name in names:
+        ordered = [n for n in listed if isinstance(n, str) and n in members] if isinstance(listed, list) else []
+        for name in dict.fromkeys([*ordered, *members]):
             yield section, name, members[name]
 
 
@@ -72,7 +71,7 @@ def _input(class_type: str, name: str, spec: Json, section: str) -> Input:
     extra = {k: v for k, v in options.items() if k not in _FIELDS}
     if isinstance(control, str):
         extra["control_after_generate"] = control
-    if choices is not None and not combo:
+    if isinstance(choices, list) and not combo:
         extra["options"] = choices
     return Input(
         name=name,

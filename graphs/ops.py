@@ -64,7 +64,7 @@ class OpSpec:
 _OPS = (
     # text
     OpSpec("encode_text", ("text",), ("embedding", "pooled"), foldable=True, optional=("text_l",),
-           optional_networks=("clip_l", "clip_g", "clip_h"), numbered_networks=("text",)),
+           optional_networks=("text.0", "text.1", "clip_l", "clip_g", "clip_h")),
     OpSpec("text_sizes", ("width", "height"), ("sizes",),
            optional=("crop_w", "crop_h", "target_width", "target_height", "ascore")),
     OpSpec("make_vector", ("pooled", "latent"), ("vector",), optional=("sizes",)),

@@ -15,6 +15,8 @@ from graphs.errors import Problem, WorkflowError
 from graphs.object_info import Json, node_def
 from graphs.shipped_schemas import shipped
 
+SERVER = "ComfyUI 0.33"  # the newest server that the shipped facts were read from; messages name it
+
 # Old class name -> today's. Only renames with the same inputs in the same order.
 # Source: workflow-format notes; the class was registered with a trailing space until 2023-08.
 RENAMES: Mapping[str, str] = {
@@ -23,28 +25,30 @@ RENAMES: Mapping[str, str] = {
 
 
 class Schemas(Mapping[str, NodeDef]):
-    """class_type -> NodeDef, parsed on first use: a CLI that reads one workflow pays for its classes only."""
+    """class_type -> NodeDef, parsed on first use. facts: /object_info entries by class; earlier mappings win."""
 
     def __init__(self, facts: Mapping[str, Json], lowered: Mapping[str, NodeDef] | None = None) -> None:
-        self._facts = facts
+        self._facts: tuple[Mapping[str, Json], ...] = (facts,)
         self._lowered: Mapping[str, NodeDef] = lowered or {}
         self._parsed: dict[str, NodeDef] = {}
 
     def __getitem__(self, class_type: str) -> NodeDef:
         known = self._lowered.get(class_type) or self._parsed.get(class_type)
         if known is None:
-            known = self._parsed[class_type] = node_def(class_type, self._facts[class_type])
+            facts = next((f for f in self._facts if class_type in f), None)
+            if facts is None:
+                raise KeyError(class_type)
+            known = self._parsed[class_type] = node_def(class_type, facts[class_type])
         return known
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._lowered
-        yield from (c for c in self._facts if c not in self._lowered)
+        yield from dict.fromkeys(name for names in (self._lowered, *self._facts) for name in names)
 
     def __len__(self) -> int:
-        return len(self._facts.keys() | self._lowered.keys())
+        return sum(1 for _ in self)
 
     def __contains__(self, class_type: object) -> bool:
-        return class_type in self._lowered or class_type in self._facts
+        return class_type in self._lowered or any(class_type in facts for facts in self._facts)
 
     def lookup(self, class_type: str) -> NodeDef | None:
         """The schema of a class, also under a name that it had earlier; None when unknown."""
@@ -70,7 +74,9 @@ class Schemas(Mapping[str, NodeDef]):
                 problems.extend(error.problems)
         if problems:
             raise WorkflowError("the /object_info dump has entries that cannot be understood", tuple(problems))
-        return Schemas({**self._facts, **dump}, self._lowered)
+        layered = Schemas({}, self._lowered)
+        layered._facts = (dump, *self._facts)
+        return layered
 
 
 @cache

@@ -138,6 +138,14 @@ class ControlUse:
 
 
 @dataclass(frozen=True)
+class ConcatUse:
+    """Channels that the model is given beside the latent's. image: LATENT of a picture; mask: MASK of what to paint."""
+
+    image: Operand
+    mask: Operand | None = None
+
+
+@dataclass(frozen=True)
 class PlaceUse:
     """Where in the picture an entry counts, and how strongly.
 
@@ -154,20 +162,12 @@ class PlaceUse:
 
 
 @dataclass(frozen=True)
-class ConcatUse:
-    """Channels that the model is given beside the latent's. image: LATENT of a picture; mask: MASK of what to paint."""
-
-    image: Operand
-    mask: Operand | None = None
-
-
-@dataclass(frozen=True)
 class CondEntry:
     """One entry of a CONDITIONING list: the operands that hold its tensors, and where, when and how it counts.
 
     embedding: (1, 77*k, C) float32; pooled: (1, P) float32 or None. sizes: the numbers of a vector condition, as
-    text_sizes gives them; None: those of the latent. span: (start, end), FLOAT shares of the schedule; None: always.
-    controls: in the order in which they were applied; their residuals add.
+    text_sizes gives them; None: those of the latent. concat: None: the model is shown no picture. span: (start, end),
+    FLOAT shares of the schedule; None: always. controls: in the order in which they were applied; their residuals add.
     """
 
     embedding: Operand

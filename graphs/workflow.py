@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.reading.api_format import find_api, parse_api, to_api
-from graphs.reading.json_text import parse_json
+from graphs.reading.json_text import MAX_TEXT, parse_json
 from graphs.reading.picture import is_picture, picture_texts
 from graphs.reading.ui_format import find_ui
 from graphs.reading.ui_to_graph import ReadOptions, parse_ui
@@ -28,8 +28,6 @@ from graphs.schemas import Schemas
 __all__ = ["ReadOptions", "parse_api", "parse_json", "parse_ui", "read_workflow", "to_api"]
 
 Json = Any
-
-MAX_JSON = 64 * 2**20  # bytes of a JSON file; pictures may be larger, only their texts are read
 
 
 def read_workflow(
@@ -61,7 +59,7 @@ def _read(file: BinaryIO, schemas: Schemas | None, options: ReadOptions) -> Grap
     file.seek(0)
     if is_picture(head):
         return _read_picture(picture_texts(file), schemas, options)
-    return _read_json(parse_json(file.read(MAX_JSON + 1)), schemas, options)
+    return _read_json(parse_json(file.read(MAX_TEXT + 1)), schemas, options)
 
 
 def _read_json(obj: Json, schemas: Schemas | None, options: ReadOptions) -> Graph:

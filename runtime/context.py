@@ -26,8 +26,9 @@ class OpContext:
     observe: sees each evaluation of a sampling loop, its query and its prediction.
 
     model: the facts of the step's model, empty for a step that names none (graphs.program.ModelUse):
-      family "sd15"; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start": 0.00085, "beta_end":
-      0.012, "timesteps": 1000}; latent, see LatentFormat; input_channels 4; vector, concat: a recipe or null
+      family, the name of its row; prediction "eps", "v", ...; schedule {"kind": "scaled_linear", "beta_start":
+      0.00085, "beta_end": 0.012, "timesteps": 1000}; latent, see LatentFormat; input_channels 4; vector, concat: a
+      recipe or null
     embeddings: textual inversions by name, of a step that reads text. compiled_embeddings: those that the prompts of
     the plan name, and that must be there (graphs.plan.Plan).
     attrs of steps that call other networks are completed at compile time:

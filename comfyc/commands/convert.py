@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -25,7 +26,8 @@ def command(workflow: Path, output: Path | None, object_info: Path | None) -> No
     from graphs.workflow import to_api
 
     graph = read_graph(workflow, schemas_of(object_info))
-    text = json.dumps(to_api(graph), indent=2, ensure_ascii=False)
+    encoding = "utf-8" if output is not None else (getattr(sys.stdout, "encoding", None) or "utf-8")
+    text = _json(to_api(graph), encoding)
     if output is None:
         click.echo(text)
         return
@@ -33,3 +35,13 @@ def command(workflow: Path, output: Path | None, object_info: Path | None) -> No
         output.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(output)) from error
+
+
+def _json(value: object, encoding: str) -> str:
+    """As people read it where the encoding has all of its characters, else with escapes, which mean the same."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(encoding)
+    except UnicodeError:
+        return json.dumps(value, indent=2)
+    return text

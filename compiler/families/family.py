@@ -100,7 +100,7 @@ class Text:
 class Vector:
     """The vector condition: the pooled text, then a sinusoid of `width` channels of each number, in this order.
 
-    Numbers are those that CLIPTextEncodeSDXL and its relative set; runtime.ops.condition knows their defaults.
+    Numbers are those that CLIPTextEncodeSDXL and its relative set; runtime.ops.vector knows their defaults.
     """
 
     numbers: tuple[str, ...]

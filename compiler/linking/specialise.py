@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.families import Family, family_of_text
+from compiler.linking.conditioning import with_conditions
 from compiler.models.architecture import Architecture, detect, not_compiled
 from compiler.models.checkpoint import open_checkpoint
 from compiler.models.control_file import detect_control, require_fit
@@ -59,7 +60,7 @@ def resolve(program: Program, find: FindFile) -> Program:
     networks = {use.id: resolve_network(use, find) for use in program.networks.values()}
     models = {use.id: _with_facts(use, find) for use in program.models.values()}
     makers = {name: step for step in program.steps for name in step.outputs}
-    steps = tuple(_completed(step, networks, makers) for step in program.steps)
+    steps = with_conditions((_completed(step, networks, makers) for step in program.steps), models)
     return replace(program, steps=steps, models=models)
 
 

@@ -21,7 +21,7 @@ def _emit_sampling(b: Builder, seed: str, sigmas: Mapping[str, OperandTree], noi
     use = b.model_use(model)
     (table,) = b.emit("make_sigmas", schedule, model=use)
     (drawn,) = b.emit("make_noise", {"latent": latent, "seed": b.operand(seed), **noise}, model=use)
-    guided = guider(b, model, "cfg", sides, {"cfg": b.operand("cfg")})
+    guided = guider(b, model, "cfg", sides, {"cfg": b.operand("cfg")}, latent=latent)
     (sampler,) = b.emit("sampler", {"name": name})
     parts = {"latent": latent, "noise": drawn, "sigmas": table, "sampler": sampler, "guider": guided}
     (sampled,) = b.emit("sample", parts)

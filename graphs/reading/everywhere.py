@@ -42,10 +42,11 @@ def _connect(graph: UiGraph, key: str, producer: str, out: int, node: UiNode, sl
 
 def _rebuild(graph: UiGraph, findings: Findings) -> None:
     senders: dict[str, tuple[UiNode, UiLink]] = {}
+    known: dict[str, str] = {}
     for node in graph.nodes.values():
         if node.type not in EVERYWHERE or not node.active:
             continue
-        sent = list(_sent(graph, node))
+        sent = list(_sent(graph, node, known))
         if sent and node.type not in PLAIN:
             findings.problem(
                 "unknown_broadcast",
@@ -69,24 +70,32 @@ def _rebuild(graph: UiGraph, findings: Findings) -> None:
         _send(graph, senders, findings)
 
 
-def _sent(graph: UiGraph, node: UiNode) -> Iterator[tuple[str, UiLink]]:
+def _sent(graph: UiGraph, node: UiNode, known: dict[str, str]) -> Iterator[tuple[str, UiLink]]:
     """(type, link) of what a broadcasting node takes."""
     for slot in node.inputs:
         link = graph.links.get(slot.link) if slot.link is not None else None
         if link is not None:
-            yield _type_of(graph, link), link
+            yield _type_of(graph, link, known), link
 
 
-def _type_of(graph: UiGraph, link: UiLink) -> str:
-    """The type of a link's source, looked up behind reroutes."""
-    for _ in range(len(graph.nodes)):
+def _type_of(graph: UiGraph, link: UiLink, known: dict[str, str]) -> str:
+    """The type of a link's source, looked up behind reroutes. known: found so far, by reroute."""
+    passed: list[str] = []
+    while True:
         origin = graph.nodes.get(link.origin)
         behind = graph.links.get(origin.inputs[0].link or "") if origin and origin.inputs else None
-        if origin is None or origin.type not in REROUTES or behind is None:
+        if origin is None or origin.type not in REROUTES or behind is None or origin.id in known:
             break
+        known[origin.id] = link.type  # a ring of reroutes ends here
+        passed.append(origin.id)
         link = behind
-    outputs = graph.nodes[link.origin].outputs if link.origin in graph.nodes else []
-    return outputs[link.slot][1] if link.slot < len(outputs) else link.type
+    if link.origin in known:
+        found = known[link.origin]
+    else:
+        outputs = graph.nodes[link.origin].outputs if link.origin in graph.nodes else []
+        found = outputs[link.slot][1] if link.slot < len(outputs) else link.type
+    known.update(dict.fromkeys(passed, found))
+    return found
 
 
 def _send(graph: UiGraph, senders: Mapping[str, tuple[UiNode, UiLink]], findings: Findings) -> None:

@@ -46,6 +46,11 @@ class Findings:
                 Problem(type, message, node_id, class_type, input_name, None, got, hint, severity="warning")
             )
 
+    def note(self, type: str, message: str, *, node_id: str | None = None, class_type: str | None = None) -> None:
+        """What was decided as everyone would expect: for those who ask."""
+        if len(self.warnings) < LIMIT:
+            self.warnings.append(Problem(type, message, node_id, class_type, severity="info"))
+
     def dissolve(self, node_id: str, class_type: str, reason: str) -> None:
         self.dissolved.append((node_id, class_type, reason))
 

@@ -18,7 +18,9 @@ from graphs.reading.fields import slot_index, slot_type
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_format import input_slots
 from graphs.reading.ui_graph import Definition, Document, UiGraph, UiLink, UiNode
-from graphs.reading.widgets import SEEDS, by_listed_inputs, is_browser_widget, walk
+from graphs.reading.widget_list import SEEDS, Widget, widgets_of
+from graphs.reading.widget_walk import walk
+from graphs.reading.widgets import by_listed_inputs
 from graphs.schemas import Schemas
 
 Json = Any
@@ -217,44 +219,40 @@ def _deal(group: Group, values: list[Json], schemas: Schemas, converted: bool) -
     converted: inner widgets that the file lists as inputs are slots of the group, no widgets (front ends before 1.16).
     """
     dealt: dict[int, dict[str, Json]] = {}
-    slots: list[Input] = []
+    widgets: list[Widget] = []
     owners: dict[str, tuple[int, str]] = {}
     for index, node in enumerate(group.nodes):
         taken = {s.widget for k, s in enumerate(node.inputs) if s.widget and (converted or (index, k) in group.fed)}
-        for input in _inner_widgets(group, index, schemas):
-            if input.name not in taken:
-                # The name decides whether a control value may follow, so it stays the last part.
-                alias = f"{index}\0{input.name}"
-                owners[alias] = (index, input.name)
-                slots.append(
-                    replace(
-                        input,
-                        name=alias,
-                        control_after_generate=input.control_after_generate or input.name in SEEDS,
-                    )
-                )
-    result = walk(slots, values)
-    if not result.whole:
+        for widget in _inner_widgets(group, index, schemas):
+            input = widget.input
+            if input.name in taken:
+                continue
+            alias = f"{index}\0{input.name}"
+            owners[alias] = (index, input.name)
+            control = input.control_after_generate or input.name in SEEDS  # the alias hides the seed's name
+            widgets.append(replace(widget, input=replace(input, name=alias, control_after_generate=control)))
+    result = walk(widgets, values)
+    if not result.whole or result.poor:
         return None
     for alias, value in result.values.items():
-        index, name = owners[alias]
+        index, name = owners[alias] if alias in owners else (int(alias.partition("\0")[0]), alias.partition("\0")[2])
         dealt.setdefault(index, {})[name] = value
     return dealt
 
 
-def _inner_widgets(group: Group, index: int, schemas: Schemas) -> list[Input]:
+def _inner_widgets(group: Group, index: int, schemas: Schemas) -> list[Widget]:
     node = group.nodes[index]
     if node.type == "PrimitiveNode":
         type_ = next((group.types[end] for end, source in group.fed.items() if source[0] == index), None)
         if type_ is None:
             return []
         control = isinstance(node.values, list) and len(node.values) > 1 and node.values[1] in CONTROL_WORDS
-        return [Input("value", type_, control_after_generate=control)]
+        return [Widget(Input("value", type_, control_after_generate=control))]
     schema = schemas.lookup(node.type)
     values = node.values if isinstance(node.values, list) else []
     if schema is None:
-        return [Input(name, "*") for name in by_listed_inputs(node, values) or ()]
-    widgets = [i for i in schema.inputs if not i.hidden and is_browser_widget(i)]
+        return [Widget(Input(name, "*")) for name in by_listed_inputs(node, values) or ()]
+    widgets = widgets_of(schema)
     # The definition is as old as its instances: widgets that it holds no value for did not exist then.
     stored = walk(widgets, values)
-    return [i for i in widgets if i.name in stored.values] if values and not stored.bad else widgets
+    return [w for w in widgets if w.name not in stored.missing] if values and not stored.bad else widgets

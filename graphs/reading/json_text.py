@@ -9,7 +9,7 @@ from graphs.errors import Problem, WorkflowError
 
 Json = Any
 
-MAX_TEXT = 64 * 2**20  # bytes; the largest public workflow we know is under 3 MiB
+MAX_TEXT = 16 * 2**20  # bytes; the largest public workflow is under 3 MiB, and JSON may take 25 times its size
 MAX_DEPTH = 200  # nesting; real files stay under 20
 # Python's reader accepts NaN, Infinity and -Infinity, as front ends write them; undefined is seen in hand-made files.
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from graphs.errors import WorkflowError
 
 PNG = b"\x89PNG\r\n\x1a\n"
-MAX_TEXT = 64 * 2**20  # bytes of one text, after decompression
+MAX_TEXT = 16 * 2**20  # bytes of one text, after decompression
+MAX_NAMES = 100  # texts that carry no workflow and are only named
+KEPT = frozenset({"prompt", "workflow", "parameters"})  # the keywords whose text is looked at; others are skipped over
 MAX_CHUNKS = 100_000
 _TEXT_CHUNKS = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 
@@ -28,17 +30,20 @@ def is_picture(head: bytes) -> bool:
 def picture_texts(file: BinaryIO) -> dict[str, str]:
     """Keyword -> text of a PNG, APNG or WebP file, keywords in lower case, the first of each keyword.
 
-    Raises: WorkflowError when a text is larger than 64 MiB or cannot be decompressed.
+    Texts of other keywords than KEPT are empty: they are neither unpacked nor held.
+    Raises: WorkflowError when a text is larger than 16 MiB or cannot be decompressed.
     """
     head = file.read(12)
     file.seek(0)
     texts: dict[str, str] = {}
-    for key, text in _png(file) if head.startswith(PNG) else _webp(file):
-        texts.setdefault(key.lower(), text)
+    for key, text in _png(file, texts) if head.startswith(PNG) else _webp(file):
+        key = key.lower()
+        if key in KEPT or len(texts) < MAX_NAMES:
+            texts.setdefault(key[:80], text if key in KEPT else "")
     return texts
 
 
-def _png(file: BinaryIO) -> Iterator[tuple[str, str]]:
+def _png(file: BinaryIO, known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     file.seek(len(PNG))
     for _ in range(MAX_CHUNKS):
         header = file.read(8)
@@ -50,11 +55,16 @@ def _png(file: BinaryIO) -> Iterator[tuple[str, str]]:
         if kind not in _TEXT_CHUNKS:
             file.seek(size + 4, 1)
             continue
-        body = _body(file, size)
-        file.seek(4, 1)
-        pair = _png_text(kind, body)
-        if pair:
-            yield pair
+        start = file.tell()
+        keyword = file.read(min(size, 80)).partition(b"\0")[0].decode("latin-1")  # a keyword has 1 to 79 bytes
+        if keyword.lower() in KEPT - known.keys():
+            file.seek(start)
+            pair = _png_text(kind, _body(file, size))
+            if pair:
+                yield pair
+        else:
+            yield keyword, ""
+        file.seek(start + size + 4)
 
 
 def _png_text(kind: bytes, body: bytes) -> tuple[str, str] | None:
@@ -100,6 +110,7 @@ def _exif(block: bytes) -> Iterator[tuple[str, str]]:
     if at + 2 > len(block):
         return
     count = struct.unpack_from(order + "H", block, at)[0]
+    read: set[str] = set()
     for i in range(count):
         entry = at + 2 + 12 * i
         if entry + 12 > len(block):
@@ -108,9 +119,14 @@ def _exif(block: bytes) -> Iterator[tuple[str, str]]:
         if kind not in (1, 2, 7):  # BYTE, ASCII, UNDEFINED
             continue
         start = entry + 8 if size <= 4 else where
-        key, colon, text = block[start : start + size].partition(b":")
-        if colon and key.isalpha():
-            yield key.decode("ascii"), _utf8_or_latin1(text.rstrip(b"\0"))
+        key, colon, _ = block[start : start + min(size, 80)].partition(b":")
+        if not colon or not key.isalpha():
+            continue
+        name = key.decode("ascii")
+        wanted = name.lower() in KEPT and name.lower() not in read  # entries may all point at the same megabytes
+        read.add(name.lower())
+        text = block[start + len(key) + 1 : start + size] if wanted else b""
+        yield name, _utf8_or_latin1(text.rstrip(b"\0"))
 
 
 def _body(file: BinaryIO, size: int) -> bytes:

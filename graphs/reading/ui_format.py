@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from graphs.errors import WorkflowError
 from graphs.reading.api_format import MAX_ID
 from graphs.reading.fields import id_text, mapping, slot_index, slot_type
 from graphs.reading.findings import Findings, brief
+from graphs.reading.json_text import parse_json
 from graphs.reading.ui_graph import Definition, Document, UiGraph, UiInput, UiLink, UiNode
 
 Json = Any
@@ -29,6 +32,8 @@ def parse_document(ui: Mapping[str, Json], findings: Findings) -> Document:
     """Normalise one UI file. Faults go to findings; what can be read is returned all the same."""
     extra = mapping(ui.get("extra"))
     document = Document(graph=_graph(ui, "", findings))
+    last = slot_index(ui.get("last_node_id"))
+    document.last_node_id = last if last is not None else slot_index(mapping(ui.get("state")).get("lastNodeId")) or 0
     for entry in _definitions(ui, findings):
         document.definitions[entry.id] = entry
     groups = extra.get("groupNodes")
@@ -64,12 +69,23 @@ def _definitions(ui: Mapping[str, Json], findings: Findings) -> Iterator[Definit
                 inputs=_ends(entry.get("inputs")),
                 outputs=_ends(entry.get("outputs")),
                 graph=_graph(entry, f"{id}:", findings),
+                links_of=_links_of(entry.get("inputs")),
             )
 
 
 def _ends(slots: Json) -> list[tuple[str, str]]:
     listed = slots if isinstance(slots, list) else []
     return [(str(s.get("name", "")), slot_type(s.get("type"))) for s in listed if isinstance(s, Mapping)]
+
+
+def _links_of(slots: Json) -> dict[int, list[str]]:
+    """linkIds of a definition's inputs."""
+    listed = [s for s in slots if isinstance(s, Mapping)] if isinstance(slots, list) else []
+    found: dict[int, list[str]] = {}
+    for k, slot in enumerate(listed):
+        ids = slot.get("linkIds")
+        found[k] = [i for i in map(id_text, ids) if i is not None] if isinstance(ids, list) else []
+    return found
 
 
 def _graph(ui: Mapping[str, Json], where: str, findings: Findings) -> UiGraph:
@@ -86,14 +102,9 @@ def _graph(ui: Mapping[str, Json], where: str, findings: Findings) -> UiGraph:
         if node is None:
             continue
         if node.id in graph.nodes:
-            findings.problem(
-                "duplicate_node_id",
-                "two nodes have this id",
-                node_id=where + node.id,
-                class_type=node.type,
-                hint="open and save the workflow in ComfyUI, or give one of them another id",
-            )
-        graph.nodes[node.id] = node
+            graph.twins.append(node)
+        else:
+            graph.nodes[node.id] = node
     links = ui.get("links")
     if links is not None and not isinstance(links, list | dict):
         findings.problem("bad_workflow", f"'links' of {where or 'the workflow'} is no list", got=brief(links))
@@ -118,6 +129,7 @@ def _node(entry: Json, where: str, findings: Findings) -> UiNode | None:
     named = entry.get("widgets_values_named")
     title = entry.get("title")
     outputs = entry.get("outputs")
+    properties = mapping(entry.get("properties"))
     return UiNode(
         id=id,
         type=type_,
@@ -126,9 +138,30 @@ def _node(entry: Json, where: str, findings: Findings) -> UiNode | None:
         outputs=_ends(outputs),
         values=entry.get("widgets_values"),
         named=named if isinstance(named, Mapping) else None,
-        properties=mapping(entry.get("properties")),
+        properties=properties,
         title=title if isinstance(title, str) else None,
+        proxies=_proxies(properties.get("proxyWidgets")),
     )
+
+
+def _proxies(entries: Json) -> list[tuple[str, str]] | None:
+    """proxyWidgets as (inner node id, widget name), also where the list was written as JSON text. None: no list."""
+    if isinstance(entries, str):
+        try:
+            entries = parse_json(entries)
+        except WorkflowError:
+            return None
+    if not isinstance(entries, list):
+        return None
+    pairs = []
+    for entry in entries:
+        whole = isinstance(entry, list) and len(entry) >= 2 and isinstance(entry[1], str)
+        # An entry that cannot be read keeps its place: values are counted along the list.
+        pairs.append((str(entry[0])[:MAX_ID], _PREFIX.sub("", entry[1])) if whole else ("", "$$"))
+    return pairs
+
+
+_PREFIX = re.compile(r"^-?\d+: ")  # older front ends wrote "12: seed"
 
 
 def input_slots(listed: Json, node_id: str, class_type: str, findings: Findings) -> Iterator[UiInput]:
@@ -174,7 +207,6 @@ def _add_link(graph: UiGraph, entry: Json, where: str, findings: Findings) -> No
             got=", ".join(brief(f, 20) for f in fields),
         )
         return
-    # The target is only a hint: each node's inputs say which link they take.
     graph.links[id] = UiLink(
         origin, slot, target or "", -1 if target_slot is None else target_slot, slot_type(fields[5])
     )

@@ -39,6 +39,7 @@ class UiLink:
 class UiNode:
     """A node. values: widgets_values as in the file (list, object or None); named: widgets_values_named.
 
+    proxies: of a subgraph instance, (inner node id or "-1", widget) of each promoted widget; None: no list.
     overrides: widget values set from outside (promoted to a subgraph instance); they win over the node's own.
     """
 
@@ -51,6 +52,7 @@ class UiNode:
     named: Mapping[str, Json] | None = None
     properties: Mapping[str, Json] = field(default_factory=dict)
     title: str | None = None
+    proxies: list[tuple[str, str]] | None = None
     overrides: dict[str, Json] = field(default_factory=dict)
 
     @property
@@ -60,19 +62,26 @@ class UiNode:
 
 @dataclass(slots=True)
 class UiGraph:
+    """twins: nodes whose id another node of the graph has."""
+
     nodes: dict[str, UiNode] = field(default_factory=dict)
     links: dict[str, UiLink] = field(default_factory=dict)
+    twins: list[UiNode] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Definition:
-    """A subgraph: inputs and outputs are (name, type) of its two ends, in slot order."""
+    """A subgraph: inputs and outputs are (name, type) of its two ends, in slot order.
+
+    links_of: by input slot, the ids of its links in the order in which they were made.
+    """
 
     id: str
     name: str
     inputs: list[tuple[str, str]]
     outputs: list[tuple[str, str]]
     graph: UiGraph
+    links_of: dict[int, list[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -81,8 +90,21 @@ class Document:
 
     graph: UiGraph
     definitions: dict[str, Definition] = field(default_factory=dict)
+    last_node_id: int = 0
     group_nodes: Mapping[str, Json] = field(default_factory=dict)
     everywhere: list[Mapping[str, Json]] | None = None  # extra.ue_links; None: the file has none
+
+
+End = tuple[str, int]  # (node id, slot) where a link starts
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A widget that an input of a subgraph feeds: of a node inside, or the input `end` of an instance inside."""
+
+    node: str
+    widget: str
+    end: End | None = None
 
 
 @dataclass(slots=True)
@@ -90,7 +112,11 @@ class Flat:
     """A document without subgraph instances and group nodes.
 
     through: (instance id, output slot) or ("INSTANCE:-10", input slot) -> the link that continues there, or None.
+    given: ("INSTANCE:-10", input slot) -> the value that the instance holds for it. fed: the same -> the widgets inside
+    that it feeds, in the order of its links; the first one's value holds where none is given.
     """
 
     graph: UiGraph = field(default_factory=UiGraph)
-    through: dict[tuple[str, int], str | None] = field(default_factory=dict)
+    through: dict[End, str | None] = field(default_factory=dict)
+    given: dict[End, Json] = field(default_factory=dict)
+    fed: dict[End, list[Fed]] = field(default_factory=dict)

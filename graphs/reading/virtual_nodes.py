@@ -51,6 +51,8 @@ def reason(node: UiNode) -> str:
 
 def primitive_value(node: UiNode) -> tuple[object] | None:
     """The value that a PrimitiveNode writes to its targets, boxed; None when the file does not hold one."""
+    if "value" in node.overrides:  # set by the instance around it
+        return (node.overrides["value"],)
     if isinstance(node.values, list) and node.values:
         return (node.values[0],)
     if node.named:

@@ -1,76 +1,71 @@
-"""widgets_values of a node -> its widget values by name.
+"""widgets_values of a node -> its widget values by name, as the front end would send them.
 
 The list is positional: the values of the node's widgets in the order of the schema, with widgets in between that no
 schema knows (the seed's after-run control, upload buttons). Which of them a file has depends on the age of the front
-end that wrote it. Rules, in order:
+end that wrote it, and which widgets the class has on the age of the server. Rules, in order:
 
-1. widgets_values_named names every value. 2. An object names its values too.
-3. Walk the schema and consume values; a control slot is consumed only where the next value is a control word, or a
-   boolean right after a seed (early 2023). Every walk that fits is a candidate; also the one in which inputs without
-   widget (forceInput) left dummy values (front ends before 1.16).
-4. A walk that consumes everything, and in which every value fits its type, wins. Then one that leaves the last widgets
-   of the schema unset (the node gained them later), then one that leaves values over (the node lost widgets).
-5. Otherwise the widgets that the file itself lists as inputs name the values, if they are exactly as many.
-6. Otherwise the values are not guessed: one problem names the node and what was tried.
+1. Walk the schema and consume values. A control word right after a widget that has the control is always consumed,
+   unless it is also a choice of the next widget; a boolean right after a seed (early 2023) is consumed unless the next
+   widget is a boolean. A walk that consumes everything, and in which every value fits its type, wins.
+2. Else the walk that leaves the fewest doubts wins: other readings of those places, dummies for inputs without a widget
+   (front ends before 1.16), the names that the file itself gives (widgets_values_named, or the widgets that it lists
+   among the inputs, if they are exactly as many), the only way to leave widgets unset so that all values fit.
+3. A widget for which the file holds no value gets the schema's default, as in the front end.
+4. If no walk explains the values, they are not guessed: one problem names the node and what was tried.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 from graphs.definition import NodeDef
-from graphs.dynamic_inputs import DYNAMIC_COMBO, combo_members
-from graphs.node import BROWSER_WIDGETS, CONTROL_WORDS, WIDGET_TYPES, Input
+from graphs.dynamic_inputs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP
+from graphs.node import CONTROL_WORDS
+from graphs.reading.custom_combo import custom_combo_values, with_index
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode
-from graphs.reading.widget_fit import BAD, STRONG, WEAK, fit
+from graphs.reading.widget_default import UNKNOWN, default_of, settled
+from graphs.reading.widget_fit import BAD, POOR, STRONG, WEAK, fit
+from graphs.reading.widget_list import (
+    CUSTOM_COMBO,
+    Widget,
+    dynamic_members,
+    widget_type,
+    widgets_of,
+)
+from graphs.reading.widget_walk import Walk, align, walk
+from graphs.schemas import SERVER
+from graphs.shipped_schemas import partner_classes
 
 Json = Any
 
-SEEDS = frozenset({"seed", "noise_seed"})
 # Widgets that belong to no input of the server: never part of the API form.
 PSEUDO = frozenset(
     {"control_after_generate", "control_filter_list", "upload", "choose file to upload", "videopreview", "audioUI"}
 )
-_TRIVIAL = (None, "", "image", "audio", "video", "file")
-_BUTTONS = ("upload3dmodel", "uploadExtraResources", "clear")  # stand right after a 3D file's widget
 MAX_WALKS = 64
-
-
-@dataclass(slots=True)
-class Walk:
-    """One way to read the list. weak: values that fit only loosely; bad: values that do not fit their input's type."""
-
-    values: dict[str, Json] = field(default_factory=dict)
-    weak: int = 0
-    bad: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    left: list[Json] = field(default_factory=list)
-    choices: int = 0  # places where a control value could be consumed
-
-    @property
-    def whole(self) -> bool:
-        return not (self.bad or self.missing or self.left)
+MAX_VALUES = 100_000  # of one node
 
 
 def widget_values(node: UiNode, schema: NodeDef | None, findings: Findings) -> dict[str, Json] | None:
     """Widget name -> value; None (and a problem) when the values cannot be named for certain."""
-    if node.named is not None:
-        return _named(node.named, node, schema)
-    if isinstance(node.values, Mapping):
-        return _named(node.values, node, schema)
     values = [] if node.values is None else node.values
-    if not isinstance(values, list):
-        findings.problem(
-            "bad_node", "widgets_values is no list", node_id=node.id, class_type=node.type, got=brief(values)
-        )
-        return None
-    if schema is None:
-        return _without_schema(node, values, findings)
-    return _by_schema(node, schema, values, findings)
+    if isinstance(values, list) and len(values) <= MAX_VALUES:
+        if schema is not None and schema.class_type == CUSTOM_COMBO and (values or not node.named):
+            return with_index(custom_combo_values(values))
+        if schema is not None:
+            return _by_schema(node, schema, values, findings)
+        return _without_schema(node, values, findings) if node.named is None else _unfiltered(node.named)
+    if isinstance(values, Mapping):
+        named = {**values, **(node.named or {})}
+        if schema is None:
+            return _unfiltered(named)
+        return _finished(_by_names(named, widgets_of(schema, rows=_rows(node, schema))), node, findings)
+    findings.problem(
+        "bad_node", "widgets_values is no list", node_id=node.id, class_type=node.type, got=brief(node.values)
+    )
+    return None
 
 
 def has_names(node: UiNode) -> bool:
@@ -80,151 +75,146 @@ def has_names(node: UiNode) -> bool:
     return by_listed_inputs(node, node.values) is not None
 
 
-def _named(values: Mapping[str, Json], node: UiNode, schema: NodeDef | None) -> dict[str, Json]:
-    """Values that the file names itself. With a schema only its inputs: browser widgets are named there too."""
-    if schema is None:
-        return {k: v for k, v in values.items() if k not in PSEUDO}
-    listed = {slot.widget for slot in node.inputs}
-    known = {i.name for i in schema.inputs if not i.hidden}
-    return {k: v for k, v in values.items() if (k in known or k in listed or k.partition(".")[0] in known)}
+def _unfiltered(values: Mapping[str, Json]) -> dict[str, Json]:
+    return {k: v for k, v in values.items() if k not in PSEUDO}
 
 
 def _by_schema(node: UiNode, schema: NodeDef, values: list[Json], findings: Findings) -> dict[str, Json] | None:
-    linked = frozenset(slot.name for slot in node.inputs if slot.link is not None)
-    slots = [i for i in schema.inputs if not i.hidden and is_browser_widget(i)]
-    first = walk(slots, values, linked)
-    if first.whole:
-        return first.values
-    found = [first, *_other_walks(schema, slots, values, linked, first)]
-    for kind in (
-        [w for w in found if w.whole],
-        [w for w in found if not w.bad and not w.left],
-    ):
-        if kind:
-            return _accept(min(kind, key=lambda w: (len(w.missing), w.weak)), node, findings)
-    listed = by_listed_inputs(node, values)
-    if listed is not None:
-        findings.warn(
-            "other_widgets",
-            "the file lists other widgets than the schema we know; the file's names are used",
-            node_id=node.id,
-            class_type=node.type,
-            hint="give the schemas of your server with --object-info FILE",
-        )
-        return listed
-    aligned = _align(slots, values, linked)
-    if aligned is not None:
-        return _accept(aligned, node, findings)
-    rest = [w for w in found if not w.bad]
-    if rest:
-        return _accept(min(rest, key=lambda w: (len(w.left), w.weak)), node, findings)
-    names = ", ".join(i.name for i in slots)
+    linked = frozenset(slot.widget or slot.name for slot in node.inputs if slot.link is not None)
+    widgets = widgets_of(schema, rows=_rows(node, schema))
+    if not values and node.named:
+        return _finished(_by_names(node.named, widgets), node, findings)
+    first = walk(widgets, values, linked)
+    if first.whole and first.doubts == (0, 0, 0):
+        if node.named and not first.exact:
+            named = _by_names(node.named, widgets)
+            # An empty value at the end may be a button's, or the last of values that are all one off: the names tell.
+            if not named.bad and any(first.values.get(k, v) != v for k, v in named.values.items()):
+                return _finished(named, node, findings)
+        return _finished(first, node, findings)
+    found = [w for w in (first, *_other_walks(node, schema, widgets, values, linked, first)) if not w.bad]
+    found = [w for w in found if not w.poor or (w.whole and not w.weak)]
+    if found:
+        return _finished(min(found, key=lambda w: w.doubts), node, findings)
     findings.problem(
         "ambiguous_widgets",
         "its widget values do not fit the schema we know, so they cannot be named",
         node_id=node.id,
         class_type=node.type,
-        input_name=first.bad[0],
-        expected=f"values of {names[:200]}",
-        got=", ".join(brief(v, 24) for v in values)[:200],
+        input_name=(first.bad or first.poor)[0],
+        expected=f"values of {', '.join(w.name for w in widgets)[:200]}",
+        got=", ".join(brief(v, 24) for v in values[:20])[:200],
         hint="open and save the workflow in a newer ComfyUI, or give your server's schemas with --object-info FILE",
     )
     return None
 
 
-def _accept(chosen: Walk, node: UiNode, findings: Findings) -> dict[str, Json]:
-    if chosen.missing:
-        findings.warn(
-            "widgets_missing",
-            f"the file is older than the schema and holds no value for {', '.join(chosen.missing)[:200]}",
-            node_id=node.id,
-            class_type=node.type,
-        )
-    if chosen.left:
-        findings.warn(
-            "widgets_left",
-            f"{len(chosen.left)} widget values belong to no input of the schema and are dropped",
-            node_id=node.id,
-            class_type=node.type,
-            got=", ".join(brief(v, 24) for v in chosen.left)[:200],
-        )
-    return chosen.values
-
-
-def is_browser_widget(input: Input) -> bool:
-    """Whether the front end makes a widget, with a place in widgets_values, for this input."""
-    if input.force_input:
-        return False
-    return input.type in WIDGET_TYPES or input.type in BROWSER_WIDGETS or input.type == DYNAMIC_COMBO
-
-
-def walk(slots: list[Input], values: list[Json], linked: frozenset[str] = frozenset(), skip: int = 0) -> Walk:
-    """Consume the values along the widgets of a schema.
-
-    skip: bit k set leaves the k-th possible control value where it is, for the next widget.
-    """
-    result, rest, at = Walk(), list(reversed(slots)), 0
-    while rest:
-        slot = rest.pop()
-        if at >= len(values):
-            result.missing.append(slot.name)
-            continue
-        value = values[at]
-        at += 1
-        result.values[slot.name] = value
-        quality = STRONG if slot.name in linked else fit(value, slot)
-        if quality == BAD:
-            result.bad.append(slot.name)
-        result.weak += quality == WEAK
-        if slot.type == DYNAMIC_COMBO:
-            rest.extend(reversed([i for i in combo_members(slot, value) if is_browser_widget(i)]))
-        while slot.upload and at < len(values) and values[at] in _BUTTONS:
-            at += 1
-        if at < len(values) and _takes_control(slot, values[at]):
-            if not skip >> result.choices & 1:
-                at += 1
-            result.choices += 1
-    result.left = [v for v in values[at:] if not (isinstance(v, str | None) and v in _TRIVIAL)]
-    return result
-
-
-def _takes_control(slot: Input, value: Json) -> bool:
-    seed = slot.type == "INT" and slot.name in SEEDS
-    if isinstance(value, bool):
-        return seed  # 2023: whether to draw a new seed after each run
-    return (seed or slot.control_after_generate) and isinstance(value, str) and value in CONTROL_WORDS
+def _rows(node: UiNode, schema: NodeDef) -> dict[str, int]:
+    """Rows of the class's groups and growing inputs, by the names that the file gives ("loras.1.strength")."""
+    counted: dict[str, int] = {}
+    for group in (i.name for i in schema.inputs if widget_type(i) in (DYNAMIC_GROUP, AUTOGROW)):
+        names = [*(slot.widget or slot.name for slot in node.inputs), *(node.named or ())]
+        if isinstance(node.values, Mapping):
+            names += node.values
+        rows = [name.split(".")[1] for name in names if name.startswith(f"{group}.")]
+        digits = [row[len(row.rstrip("0123456789")) :] for row in rows]
+        numbers = [int(row) + 1 for row in digits if row and len(row) < 5]
+        if numbers:
+            counted[group] = max(numbers)
+    return counted
 
 
 def _other_walks(
-    schema: NodeDef, slots: list[Input], values: list[Json], linked: frozenset[str], first: Walk
+    node: UiNode, schema: NodeDef, widgets: list[Widget], values: list[Json], linked: frozenset[str], first: Walk
 ) -> Iterator[Walk]:
-    for skip in range(1, min(1 << first.choices, MAX_WALKS)):
-        yield walk(slots, values, linked, skip)
-    forced = [i for i in schema.inputs if not i.hidden and (is_browser_widget(i) or i.force_input)]
-    if len(forced) > len(slots):
-        dummies = {i.name for i in forced if i.force_input}
-        for skip in range(min(1 << first.choices, MAX_WALKS)):
-            with_dummies = walk(forced, values, linked | dummies, skip)
-            with_dummies.values = {k: v for k, v in with_dummies.values.items() if k not in dummies}
+    """Further readings, in the order in which they win when they leave equal doubts."""
+    if node.named:
+        yield _by_names(node.named, widgets)
+    listed = by_listed_inputs(node, values)
+    if listed is not None:
+        yield _by_names(listed, widgets)
+    for skip in range(1, min(1 << min(first.choices, 6), MAX_WALKS)):
+        yield walk(widgets, values, linked, skip)
+    forced = widgets_of(schema, forced=True)
+    if len(forced) > len(widgets):
+        for skip in range(min(1 << min(first.choices, 6), MAX_WALKS)):
+            with_dummies = walk(forced, values, linked, skip)
             if with_dummies.whole:
                 yield with_dummies
+    aligned = align([w for w in widgets if w.stored], values, linked)
+    if aligned is not None and (first.bad or _shows_in_order(first, aligned)):
+        yield aligned
 
 
-def _align(slots: list[Input], values: list[Json], linked: frozenset[str]) -> Walk | None:
-    """The only way to leave some widgets of the schema unset so that every value fits strongly; None without or two."""
-    found: list[Walk] = []
-    absent = len(slots) - len(values)
-    if not 0 < absent <= 4 or len(slots) > 40:
-        return None
-    for gaps in combinations(range(len(slots)), absent):
-        kept = [slot for k, slot in enumerate(slots) if k not in gaps]
-        way = walk(kept, values, linked)
-        if way.whole and not way.weak:
-            way.missing = [slots[k].name for k in gaps]
-            found.append(way)
-            if len(found) > 1:
-                return None
-    return found[0] if found else None
+def _shows_in_order(first: Walk, aligned: Walk) -> bool:
+    """Whether the values that the plain walk doubts have a place by their own kind in the other one.
+
+    A text box takes every text, so that a value that moves into one proves nothing.
+    """
+    doubted = [first.values[name] for name in first.weak]
+    places = {id(value): name for name, value in aligned.values.items()}
+    owners = [places.get(id(value)) for value in doubted]
+    return all(o is not None and widget_type(aligned.widgets[o].input) != "STRING" for o in owners)
+
+
+def _by_names(values: Mapping[str, Json], widgets: list[Widget]) -> Walk:
+    """Values that the file names itself, along the schema: what the schema lacks is left."""
+    result, rest = Walk(), list(reversed(widgets))
+    while rest:
+        widget = rest.pop()
+        result.widgets[widget.name] = widget
+        given = widget.name in values
+        if widget.sent and given:
+            value = result.values[widget.name] = values[widget.name]
+            quality = fit(value, widget.input)
+            kinds = {BAD: result.bad, POOR: result.poor, WEAK: result.weak}
+            if quality != STRONG:
+                kinds[quality].append(widget.name)
+        elif widget.sent and widget.stored:
+            result.missing.append(widget.name)
+        if widget_type(widget.input) == DYNAMIC_COMBO:
+            key = values[widget.name] if given else default_of(widget.input)
+            rest += reversed(dynamic_members(widget.input, key).widgets)
+    known = result.widgets.keys() | PSEUDO
+    result.left = [v for name, v in values.items() if name not in known]
+    return result
+
+
+def _finished(chosen: Walk, node: UiNode, findings: Findings) -> dict[str, Json]:
+    """The values of a walk in the order of the widgets, with defaults where the file has none."""
+    result: dict[str, Json] = {}
+    filled, open_ = [], []
+    for name, widget in chosen.widgets.items():
+        if not widget.sent:
+            continue
+        value = settled(widget.input, chosen.values[name]) if name in chosen.values else default_of(widget.input)
+        if value is UNKNOWN:
+            open_.append(name)
+            continue
+        if name not in chosen.values and widget.stored:
+            filled.append(name)
+        result[name] = value if name in chosen.values else settled(widget.input, value)
+    _say(chosen, filled, open_, node, findings)
+    return result
+
+
+def _say(chosen: Walk, filled: list[str], open_: list[str], node: UiNode, findings: Findings) -> None:
+    where = {"node_id": node.id, "class_type": node.type}
+    if filled:
+        # What the front end does as well: for those who ask.
+        findings.note("default_filled", f"the file holds no value for {', '.join(filled)[:200]}: its default", **where)
+    if open_:
+        findings.warn("widgets_missing", f"the file holds no value for {', '.join(open_)[:200]}", **where)
+    if chosen.left:
+        findings.warn(
+            "widgets_left",
+            f"{len(chosen.left)} widget values belong to no input of the class in {SERVER} and are dropped",
+            got=", ".join(brief(v, 24) for v in chosen.left[:20])[:200],
+            **where,
+        )
+    if chosen.poor:
+        names = ", ".join(chosen.poor)[:100]
+        findings.warn("value_coerced", f"{names}: nothing, or a fraction that a server cuts off", **where)
 
 
 def by_listed_inputs(node: UiNode, values: Sequence[Json]) -> dict[str, Json] | None:
@@ -248,12 +238,14 @@ def _without_schema(node: UiNode, values: list[Json], findings: Findings) -> dic
     if named is None and all(v is None for v in values):
         named = {}
     if named is None:
+        partner = node.type in partner_classes()
+        what = "calls a partner service and is known by name only" if partner else "is unknown"
         findings.problem(
             "missing_node_type",
-            f"the class is unknown, so its {len(values)} widget values cannot be named",
+            f"the class {what}, so its {len(values)} widget values cannot be named",
             node_id=node.id,
             class_type=node.type,
-            got=", ".join(brief(v, 24) for v in values)[:200],
+            got=", ".join(brief(v, 24) for v in values[:20])[:200],
             hint="give its schema with --object-info FILE (the answer of http://HOST:8188/object_info), "
             "or export the workflow with Export (API)",
         )

@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 import torch
 
 from graphs.errors import PlanError, RunError, UsageError
+from runtime.backends.archive_check import HoldsCodeError, refuse_code
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress
 from runtime.mapped import map_layers, require_fit
 
@@ -106,8 +107,13 @@ def _bundle(model: NetworkModel) -> bytes:
 def _unbundle(engine: bytes) -> tuple[torch.export.ExportedProgram, tuple[str, ...], tuple[str, ...]]:
     try:
         with zipfile.ZipFile(io.BytesIO(engine)) as bundle:
-            program = torch.export.load(io.BytesIO(bundle.read("program.pt2")))
+            archive = bundle.read("program.pt2")
+            refuse_code(archive)
+            program = torch.export.load(io.BytesIO(archive))
             inputs, outputs = (tuple(bundle.read(n).decode().splitlines()) for n in ("inputs", "outputs"))
+    except HoldsCodeError as error:
+        hint = "compile the plan again"
+        raise PlanError("the engine holds code, and is not loaded", got=str(error), hint=hint) from None
     except (zipfile.BadZipFile, KeyError, UnpicklingError, RuntimeError, ValueError) as error:
         raise PlanError(
             f"not an engine of the eager backend: {error}", hint="compile the plan again with this version of torch"

@@ -51,6 +51,7 @@ class Channel:
 
 
 def main() -> int:
+    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     channel = Channel()
     request, graph = _read(sys.stdin.buffer)
@@ -67,6 +68,14 @@ def main() -> int:
     except BrokenPipeError:  # the parent is gone
         return 1
     return 0
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end this process, which notices it only when it next tells how far it is."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 def _read(pipe: IO[bytes]) -> tuple[dict[str, Json], bytes]:

@@ -22,9 +22,9 @@ Op = Callable[..., Any]
 OPS_TABLE: Mapping[str, str] = MappingProxyType(
     {
         "encode_text": "runtime.ops.text:encode_text",
-        "text_sizes": "runtime.ops.condition:text_sizes",
-        "make_vector": "runtime.ops.condition:make_vector",
-        "make_concat": "runtime.ops.condition:make_concat",
+        "text_sizes": "runtime.ops.vector:text_sizes",
+        "make_vector": "runtime.ops.vector:make_vector",
+        "make_concat": "runtime.ops.concat:make_concat",
         "blank_latent": "runtime.ops.latent:blank_latent",
         "join_texts": "runtime.ops.embeddings:join_texts",
         "average_texts": "runtime.ops.embeddings:average_texts",

@@ -2,8 +2,8 @@
 
 Equality of a pair is defined by `form`: the same ids (as text), for each the same class_type and the same inputs, where
 a link is [id, slot] and a value equals a value as JSON does (1 and 1.0 are the same number, true is none). Left aside:
-the order of keys, _meta, is_changed, and inputs that no node of the server has, which front ends and extensions wrote
-along (PSEUDO).
+the order of keys, _meta, is_changed, inputs that no node of the server has, which front ends and extensions wrote
+along (PSEUDO), and widgets that the class gained after the pair was made: today's front end sends their default.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import pytest
 
 from graphs.errors import Problem, WorkflowError
 from graphs.graph import Graph
+from graphs.reading.widget_default import default_of
+from graphs.reading.widget_list import widgets_of
 from graphs.schemas import builtin
 from graphs.workflow import parse_api, parse_ui, read_workflow, to_api
 
@@ -60,6 +62,13 @@ def as_json(value: Json) -> Json:
     return ("boolean", value) if isinstance(value, bool) else value
 
 
+def is_default(class_type: str, name: str, value: Json) -> bool:
+    """Whether the schema of today gives a widget this value when a file holds none."""
+    schema = builtin().lookup(class_type)
+    widget = next((w for w in widgets_of(schema) if w.name == name), None) if schema else None
+    return widget is not None and as_json(default_of(widget.input)) == value
+
+
 def differences(theirs: Json, ours: Json) -> list[str]:
     found = []
     for node_id in dict.fromkeys([*theirs, *ours]):
@@ -68,6 +77,8 @@ def differences(theirs: Json, ours: Json) -> list[str]:
             found.append(f"node {node_id}: {a and a[0]} became {b and b[0]}")
             continue
         for name in dict.fromkeys([*a[1], *b[1]]):
+            if name not in a[1] and is_default(a[0], name, b[1][name]):
+                continue
             if a[1].get(name, "nothing") != b[1].get(name, "nothing"):
                 found.append(f"{node_id}.{name}: {a[1].get(name, 'nothing')!r} became {b[1].get(name, 'nothing')!r}")
     return found

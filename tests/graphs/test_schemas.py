@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -11,14 +12,17 @@ import pytest
 from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
 from graphs.schemas import Schemas, builtin
-from tools.make_schemas import facts
+from graphs.shipped_schemas import FactLines, partner_classes
+from tools.make_schemas import PROSE, facts
+from tools.make_schemas import main as make_schemas
 
-DUMP = Path(__file__).parents[2] / "../shared/reference/object_info.json"
+REFERENCE = Path(__file__).parents[2] / "../shared/reference"
+DUMPS = [REFERENCE / "object_info_0.33.json", REFERENCE / "object_info.json"]
 
 
 def test_every_shipped_entry_parses() -> None:
     schemas = builtin()
-    assert len(schemas) >= 382
+    assert len(schemas) >= 639
     assert all(isinstance(schemas[c], NodeDef) for c in schemas)
 
 
@@ -64,13 +68,73 @@ def test_a_bad_dump_names_every_bad_class() -> None:
         builtin().with_object_info([1])
 
 
-def test_the_shipped_facts_are_what_the_tool_makes() -> None:
-    if not DUMP.is_file():
-        pytest.skip(f"{DUMP} is absent: the shipped facts are not compared with it")
-    dump = json.loads(DUMP.read_text("utf-8"))
-    shipped = json.loads((resources.files("graphs.nodes") / "schemas.json").read_text("utf-8"))
-    assert shipped == {name: facts(name, info) for name, info in dump.items()}
-    assert list(shipped) == sorted(shipped)
+def test_the_shipped_facts_are_what_the_tool_makes(tmp_path: Path) -> None:
+    if not all(dump.is_file() for dump in DUMPS):
+        pytest.skip(f"{DUMPS} are absent: the shipped facts are not compared with them")
+    made = tmp_path / "schemas.json"
+    make_schemas(DUMPS, made)
+    assert made.read_text("utf-8") == (resources.files("graphs") / "schemas.json").read_text("utf-8")
+
+
+def test_the_lines_of_the_shipped_facts_are_one_json_value() -> None:
+    text = (resources.files("graphs") / "schemas.json").read_text("utf-8")
+    lines = FactLines(text)
+    assert dict(lines) == json.loads(text)
+    assert list(lines) == sorted(lines)
+    assert len(lines) >= 639
+
+
+def test_facts_hold_no_prose() -> None:
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            assert not PROSE & value.keys()
+            for member in value.values():
+                yield from texts(member)
+        elif isinstance(value, list):
+            for member in value:
+                yield from texts(member)
+        elif isinstance(value, str):
+            yield value
+
+    shipped = json.loads((resources.files("graphs") / "schemas.json").read_text("utf-8"))
+    for entry in shipped.values():
+        for section in entry["input"].values():
+            for spec in section.values():
+                options = spec[1:] if isinstance(spec, list) else []
+                kept = [{k: v for k, v in part.items() if k != "default"} for part in options]
+                assert all(len(text) <= 80 for text in texts(kept)), spec
+
+
+def test_partner_classes_are_known_by_name_only() -> None:
+    assert len(partner_classes()) >= 300
+    assert "GeminiImage2Node" in partner_classes()
+    assert not partner_classes() & set(builtin())
+
+
+def test_order_of_dynamic_members_that_nobody_saw_is_marked() -> None:
+    info = {
+        "input": {
+            "required": {
+                "mode": [
+                    "COMFY_DYNAMICCOMBO_V3",
+                    {"options": [{"key": "k", "inputs": {"required": {"a": ["INT"], "b": ["INT"]}}}]},
+                ]
+            }
+        },
+        "output": [],
+    }
+    (option,) = facts("A", info)["input"]["required"]["mode"][1]["options"]
+    assert option["unordered"]
+    (option,) = facts("SaveImageAdvanced", {**info, "input": {"required": {"format": _bit_depths()}}})["input"][
+        "required"
+    ]["format"][1]["options"]
+    assert list(option["inputs"]["required"]) == ["bit_depth", "input_color_space"]
+    assert "unordered" not in option
+
+
+def _bit_depths() -> list[object]:
+    members = {"input_color_space": ["COMBO", {"options": ["sRGB"]}], "bit_depth": ["COMBO", {"options": ["8-bit"]}]}
+    return ["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "png", "inputs": {"required": members}}]}]
 
 
 def test_facts_are_free_of_prose_and_of_files_of_one_disk() -> None:
@@ -85,7 +149,12 @@ def test_facts_are_free_of_prose_and_of_files_of_one_disk() -> None:
     }
 
 
-def test_newer_facts_add_to_the_shipped_ones() -> None:
+def test_the_facts_are_of_the_newest_server_and_keep_older_classes() -> None:
     widgets = [i.name for i in builtin()["ImageScaleToTotalPixels"].inputs]
     assert widgets == ["image", "upscale_method", "megapixels", "resolution_steps"]
     assert builtin()["ResizeImageMaskNode"].inputs[1].type == "COMFY_DYNAMICCOMBO_V3"
+    assert "Load3DAnimation" in builtin()  # removed from the server since
+    assert [o.type for o in builtin()["SaveVideo"].outputs] == ["VIDEO"]
+    index = builtin()["ImageFromBatch"].input("batch_index")
+    assert index is not None
+    assert index.min == -16384

@@ -109,25 +109,29 @@ def test_a_link_into_a_promoted_widget_wins() -> None:
     assert inputs_of(graph)["5:3"]["steps"] == 33
 
 
-def test_a_primitive_outside_reaches_the_widget_inside() -> None:
+def test_a_primitive_outside_does_not_reach_the_widget_inside() -> None:
+    # The front end of today sends the inner node's own value.
     instance = node(5, INNER, [("model:MODEL", 10), ("seed:INT", 13, "seed")], ["LATENT"], [42, 33])
     number = node(6, "PrimitiveNode", [], ["INT"], [77, "fixed"])
     graph = parse_ui(file(instance, sampler_part(), more=[number], links=[[13, 6, 0, 5, 1, "INT"]]))
-    assert inputs_of(graph)["5:3"]["seed"] == 77
+    assert inputs_of(graph)["5:3"]["seed"] == 7
+    assert [w.type for w in graph.warnings] == ["primitive_dropped"]
 
 
 def test_inputs_are_bound_by_name_when_the_instance_lists_them_in_another_order() -> None:
     instance = node(5, INNER, [("steps:INT", 13, "steps"), ("model:MODEL", 10)], ["LATENT"], [42, 33])
     number = node(6, "PrimitiveInt", [], ["INT"], [77, "fixed"])
-    api = inputs_of(parse_ui(file(instance, sampler_part(), more=[number], links=[[13, 6, 0, 5, 0, "INT"]])))
+    whole = file(instance, sampler_part(), more=[number], links=[[13, 6, 0, 5, 0, "INT"]])
+    next(entry for entry in whole["links"] if entry[0] == 10)[4] = 1
+    api = inputs_of(parse_ui(whole))
     assert api["5:3"]["model"] == ["1", 0]
     assert api["5:3"]["steps"] == ["6", 0]
 
 
-def test_values_that_cannot_be_told_apart_are_a_problem() -> None:
-    with pytest.raises(WorkflowError) as error:
-        parse_ui(file(node(5, INNER, [("model:MODEL", 10)], ["LATENT"], [1, 2, 3]), sampler_part()))
-    assert [(p.type, p.node_id) for p in error.value.problems] == [("ambiguous_widgets", "5")]
+def test_values_beyond_the_promoted_widgets_are_dropped_and_said() -> None:
+    graph = parse_ui(file(node(5, INNER, [("model:MODEL", 10)], ["LATENT"], [1, 2, 3]), sampler_part()))
+    assert (inputs_of(graph)["5:3"]["seed"], inputs_of(graph)["5:3"]["steps"]) == (1, 2)
+    assert [(w.type, w.node_id) for w in graph.warnings if w.severity == "warning"] == [("widgets_left", "5")]
 
 
 def nested(outer_values: Json) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from compiler.linking.conditioning import with_conditions
 from compiler.lowering.lower import lower
 from graphs.plan import EngineRef, NetworkBinding, Plan, Profile, WeightLayer, WeightRef
 from graphs.plan_json import save_plan
@@ -117,7 +118,8 @@ def completed(program: Program) -> Program:
 
     models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
     networks = {n: replace(u, kind="clip_l") if u.kind == "text" else u for n, u in program.networks.items()}
-    return replace(program, steps=tuple(step(s) for s in program.steps), models=models, networks=networks)
+    steps = with_conditions((step(s) for s in program.steps), models)
+    return replace(program, steps=steps, models=models, networks=networks)
 
 
 def folded(program: Program) -> tuple[Program, bytes]:
