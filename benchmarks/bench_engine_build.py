@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.linking.link import SIDES, Linker, Target
+from compiler.linking.engine_sizes import SIDES
+from compiler.linking.link import Linker, Target
 from compiler.linking.specialise import resolve_network
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config

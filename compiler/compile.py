@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from compiler.checking.check import Checked, check
 from compiler.checking.files import is_missing_model, missing_models_error
 from compiler.linking.constants import ConstantFolder
+from compiler.linking.known import Known
 from compiler.linking.link import Counts, Linker, Target
 from compiler.linking.own_sizes import widened
 from compiler.linking.specialise import resolve
@@ -70,11 +72,12 @@ def compile_workflow(
     progress: Progress | None = None,
     dump: Path | None = None,
     engines: Engines | None = None,
+    known: Known | None = None,
 ) -> CompileResult:
     """Check, optimise, lower, optimise, link. Raises WorkflowError with every problem, and what the stages raise.
 
     dump: a folder for a text of the graph, then of the program, after each pass. engines: the pool that computes
-    constants; one for this call alone when None.
+    constants; one for this call alone when None. known: what earlier calls have linked, for one prompt after the other.
     """
     schemas = schemas if schemas is not None else builtin()
     target, why = target_of(options)
@@ -86,6 +89,7 @@ def compile_workflow(
     context = Context(schemas=schemas, options=options)
     graph, graph_records = optimise_graph(graph, context, dump)
 
+    @functools.cache
     def find(file: ModelFile) -> Path:
         return folders.find(file.kind, file.name)
 
@@ -94,9 +98,9 @@ def compile_workflow(
     is_folding_elsewhere = folding is not target
     target = replace(target, profile=profile)
     folding = replace(folding, profile=profile) if is_folding_elsewhere else target
-    linker = Linker(target, store, find, progress)
+    linker = Linker(target, store, find, progress, known=known)
     embeddings = folders.embeddings()
-    folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts)
+    folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts, known)
     pool = engines if engines is not None else Engines(StoreArtifacts(store), device=folding.device)
     folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
     try:
@@ -175,6 +179,7 @@ def _texts(program: Program) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
+@functools.cache
 def _version() -> str:
     from importlib.metadata import PackageNotFoundError, version
 

@@ -92,18 +92,21 @@ def cost(program: Program, sizes: Mapping[str, int] | None = None) -> Cost:
             peak, peak_step = now, step.id
         alive -= sum(sizes[name] for name in step.frees)
     flop: dict[str, float] = {}
+    makers = {name: step for step in program.steps for name in step.outputs}
     for step in program.steps:
-        for kind, operations in _flop(program, step, pictures[step.id]):
+        for kind, operations in _flop(program, step, pictures[step.id], makers):
             flop[kind] = flop.get(kind, 0.0) + operations
     return Cost(peak, peak_step, flop)
 
 
-def _flop(program: Program, step: Step, picture: Picture) -> Iterator[tuple[str, float]]:
+def _flop(
+    program: Program, step: Step, picture: Picture, makers: Mapping[str, Step]
+) -> Iterator[tuple[str, float]]:
     """Source: counts of the public SD1.5 configuration at 512x512 (2 per multiply-add); attention grows with the square
     of the pixels, everything else with the pixels. Folded steps cost nothing."""
     area = picture.height * picture.width / 512**2
     if step.op == "sample":
-        entries = _behind(program, _behind(program, [step], "guide"), "entry")
+        entries = _behind(makers, _behind(makers, [step], "guide"), "entry")
         calls = _number(program, step, "steps", 20) * (len(entries) or 2) * picture.batch
         yield "unet", calls * (0.681e12 * area + 0.122e12 * area**2)
         controls = sum(len(entry.attrs.get("acting", ())) for entry in entries) / (len(entries) or 1)
@@ -117,9 +120,8 @@ def _flop(program: Program, step: Step, picture: Picture) -> Iterator[tuple[str,
         yield "clip_l", 0.0133e12
 
 
-def _behind(program: Program, steps: Sequence[Step], op: str) -> list[Step]:
-    """The steps of that op that make inputs of these, as often as they do."""
-    makers = {name: step for step in program.steps for name in step.outputs}
+def _behind(makers: Mapping[str, Step], steps: Sequence[Step], op: str) -> list[Step]:
+    """The steps of that op that make inputs of these, as often as they do. makers: Ref name -> its step."""
     found = (makers[name] for step in steps for name in step.refs() if name in makers)
     return [step for step in found if step.op == op]
 

@@ -83,6 +83,10 @@ class Store:
         log.debug("store: %s (%d bytes)", path.name, entry.size_bytes)
         return entry
 
+    def has(self, key: str) -> bool:
+        """Whether there is such an entry; not verified, not marked as used."""
+        return all(os.path.isfile(path) for path in self._paths(key))
+
     def read_bytes(self, key: str) -> bytes:
         """The content. Raises StoreError when there is none."""
         entry = self.get(key)

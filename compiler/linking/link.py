@@ -17,16 +17,16 @@ import json
 import logging
 import struct
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from compiler.exporting.export import Exported, Initializer, emit, form_version, trace
+from compiler.linking.engine_sizes import network_profile
+from compiler.linking.known import Known, identity
 from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
 from compiler.linking.weights import Layer, materialise
 from compiler.models.weights_tree import layered, weights_hash
-from graphs.dims import Dim
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
 from graphs.values import base_file
@@ -37,13 +37,6 @@ from runtime.store import Sink, Store, key_of
 log = logging.getLogger(__name__)
 
 Json = Any
-LATENT = 8  # pixels to a latent unit
-COMMON_SIDE = 512  # pixels: what engines are tuned for where the profile allows it
-# Sampling puts cond and uncond into one batch.
-SIDES = 2
-# Text comes in chunks of 77 tokens; the empty text is encoded beside them where a prompt has weights.
-CHUNK = 77
-MAX_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -79,24 +72,30 @@ class Counts:
 
 
 class Linker:
-    """Binds networks one by one, each once. counts: to count into, when several linkers share them. Not thread-safe."""
+    """Binds networks one by one, each once. counts: to count into, when several linkers share them. known: what was
+    bound before, by this linker and others. Not thread-safe."""
 
     def __init__(
         self, target: Target, store: Store, find: FindFile, progress: Progress | None = None,
-        counts: Counts | None = None,
-    ) -> None:
+        counts: Counts | None = None, known: Known | None = None,
+    ) -> None:  # fmt: skip
         self._target, self._store, self._find = target, store, find
         self._progress = progress
-        self._bound: dict[tuple[str, str, str], NetworkBinding] = {}
+        self._known = known if known is not None else Known()
+        sizes = target.profile if target.backend.profiled else None
+        built_for = (target.backend.name, target.precision, target.device, sizes, target.targets)
+        self._decides = (store.root, *built_for)
         self.counts = counts if counts is not None else Counts()
 
     def bind(self, use: NetworkUse) -> NetworkBinding:
         """Raises ModelMissingError, CheckpointError, ExportError, BuildError, DeviceError, StoreError;
         KeyboardInterrupt where the progress callback cancels."""
-        key = (use.kind, repr(use.weights), repr(sorted(use.options.items())))
-        if key not in self._bound:
-            self._bound[key] = self._bind(use)
-        return self._bound[key]
+        key = (self._decides, identity(use, self._find))
+        binding = self._known.get(key, self._store)
+        if binding is None:
+            binding = self._bind(use)
+            self._known.put(key, binding)
+        return binding
 
     def _bind(self, use: NetworkUse) -> NetworkBinding:
         network = resolve_network(use, self._find)
@@ -140,7 +139,9 @@ class Linker:
         spec = EngineSpec(
             precision=target.precision_of(network.definition.part),
             device=target.device,
-            profile=network_profile(exported.inputs, target.profile),
+            profile=network_profile(
+                network.definition, network.config, target.profile, network.architecture.family
+            ),
             targets=target.targets,
         )
         fingerprint = target.backend.fingerprint(spec)
@@ -166,7 +167,7 @@ class Linker:
             fingerprint=fingerprint,
             precision=spec.precision,
             device=spec.device,
-            profile=spec.profile,
+            profile=spec.profile if target.backend.profiled else {},
             targets=spec.targets,
             architecture={"kind": network.use.kind, **_plain(asdict(network.config))},
             inputs={s.name: (s.dtype, s.shape) for s in exported.inputs},
@@ -214,35 +215,6 @@ def _unpacked(
     rows = json.loads(blob[8 : 8 + length])
     table = tuple(Initializer(**{**row, "shape": tuple(row["shape"])}) for row in rows)
     return Exported(form, precision, blob[8 + length :], table, inputs, outputs)
-
-
-def network_profile(inputs: tuple[TensorSpec, ...], profile: Profile) -> Mapping[str, tuple[int, int, int]]:
-    """(min, opt, max) of each dynamic dimension of a network, in its own units."""
-    low, high = profile.batch
-
-    def side(bounds: tuple[int, int]) -> tuple[int, int, int]:
-        least, most = (max(1, b // LATENT) for b in bounds)
-        return least, min(max(COMMON_SIDE // LATENT, least), most), most
-
-    text = profile.text
-    sizes = {
-        "batch": (low, min(SIDES * low, SIDES * high), SIDES * high),
-        "height": side(profile.height),
-        "width": side(profile.width),
-        "text": (text[0], text[0], text[1]),
-        "steps": (1, 20, MAX_STEPS),
-    }
-    names = {i.name for i in inputs}
-    if "tokens" in names:
-        sizes["batch"] = (1, 1, text[1] // CHUNK + 1)
-    elif "hint_image" in names:
-        sizes["batch"] = (1, 1, high)  # one hint serves a whole batch of pictures
-    elif names & {"latent", "image"}:
-        sizes["batch"] = (low, low, high)
-    elif names == {"context"}:
-        sizes["batch"] = (1, 1, 1)  # texts are projected one by one
-    used = {d.name for spec in inputs for d in spec.shape if isinstance(d, Dim)}
-    return {name: sizes[name] for name in sorted(used)}
 
 
 def _plain(value: Json) -> Json:

@@ -19,7 +19,7 @@ from compiler.networks.controlnet import (
     control_context_sizes,
     control_time_sizes,
 )
-from compiler.networks.network import Config, NetworkDef
+from compiler.networks.network import Batch, Config, NetworkDef
 from compiler.networks.text import ClipText, TextConfig
 from compiler.networks.unet import UNet, UNetContext, UNetControl, UNetCore, UNetCoreControl, UNetTime
 from compiler.networks.unet_config import UNetConfig, context_sizes, residual_sizes, time_sizes
@@ -85,7 +85,6 @@ def _core_inputs(config: UNetConfig) -> Specs:
 def _residuals(config: UNetConfig) -> Specs:
     """The outputs of a ControlNet, which the U-Net adds: at the latent's size, halved some times."""
 
-
     def side(name: str, halvings: int) -> Dim:
         return Dim(name, over=2**halvings)
 
@@ -116,18 +115,18 @@ def _vae_latent(config: VaeConfig) -> TensorSpec:
 
 
 def _unet(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
-          outputs: Callable[[Config], Specs] = _eps) -> NetworkDef:  # fmt: skip
-    return NetworkDef(kind, "unet", _config_of("unet"), module, inputs, outputs)
+          outputs: Callable[[Config], Specs] = _eps, batch: Batch = "sides") -> NetworkDef:  # fmt: skip
+    return NetworkDef(kind, "unet", _config_of("unet"), module, inputs, outputs, batch)
 
 
 def _vae(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
          outputs: Callable[[Config], Specs]) -> NetworkDef:  # fmt: skip
-    return NetworkDef(kind, "vae", _config_of("vae"), module, inputs, outputs)
+    return NetworkDef(kind, "vae", _config_of("vae"), module, inputs, outputs, "pictures")
 
 
 def _control(kind: str, module: Callable[[Config], nn.Module], inputs: Callable[[Config], Specs],
-             outputs: Callable[[Config], Specs]) -> NetworkDef:  # fmt: skip
-    return NetworkDef(kind, "controlnet", _config_of("controlnet"), module, inputs, outputs)
+             outputs: Callable[[Config], Specs], batch: Batch = "sides") -> NetworkDef:  # fmt: skip
+    return NetworkDef(kind, "controlnet", _config_of("controlnet"), module, inputs, outputs, batch)
 
 
 def _text(kind: str) -> NetworkDef:
@@ -146,6 +145,7 @@ def _text(kind: str) -> NetworkDef:
             TensorSpec("hidden", F32, (BATCH, c.positions, c.width)),
             TensorSpec("pooled", F32, (BATCH, c.projection or c.width)),
         ),
+        "texts",
     )
 
 
@@ -165,6 +165,7 @@ _NETWORKS = (
         UNetContext,
         lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.context_width)),),
         lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(context_sizes(c)))),),
+        "one",  # texts are projected one by one
     ),
     _control(
         "controlnet",
@@ -193,12 +194,14 @@ _NETWORKS = (
         ControlNetContext,
         lambda c: (TensorSpec("context", F32, (BATCH, TEXT, c.encoder.context_width)),),
         lambda c: (TensorSpec("context_kv", F32, (BATCH, TEXT, sum(control_context_sizes(c)))),),
+        "one",
     ),
     _control(
         "controlnet_hint",
         ControlNetHint,
         lambda c: (_hint_image(c),),
         lambda c: (_latent("hint", c.encoder, c.encoder.model_channels),),
+        "hints",
     ),
     _vae("vae_decoder", VaeDecoder, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, F32),)),
     _vae("vae_decoder_u8", VaeDecoderU8, lambda c: (_vae_latent(c),), lambda c: (_pixels(c, "uint8"),)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.backends.backend import TensorSpec
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Json = Any
 Config = Any  # a frozen dataclass of the network's own
+# sides: every side of every picture (cond and uncond); pictures: each picture; hints: one for all pictures, or each;
+# texts: the chunks of a prompt; one: a single row.
+Batch = Literal["sides", "pictures", "hints", "texts", "one"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class NetworkDef:
 
     configure(parts, options), parts being the configs of a file's parts, raises CheckpointError where the file lacks
     the part. module(config) builds the torch module, also on the meta device; its parameter names are the checkpoint's
-    keys without the part's prefix.
+    keys without the part's prefix. batch: the rows of its dynamic batch, as compiler.linking.sizes counts them.
     """
 
     kind: str
@@ -30,3 +33,4 @@ class NetworkDef:
     module: Callable[[Config], nn.Module]
     inputs: Callable[[Config], tuple[TensorSpec, ...]]
     outputs: Callable[[Config], tuple[TensorSpec, ...]]
+    batch: Batch = "sides"

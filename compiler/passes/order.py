@@ -62,6 +62,13 @@ class Order:
                     alive -= self._values[number][0]
         return peak
 
+    def least(self) -> int:
+        """No order has a smaller peak: the most that one step makes and uses."""
+        needed = list(self._made)
+        for step, numbers in enumerate(self._touched):
+            needed[step] += sum(self._values[number][0] for number in numbers)
+        return max(needed, default=0)
+
     def best(self) -> list[int]:
         """The order with the smallest peak, for few steps; else the better of two greedy ones."""
         exact = self.exact() if len(self._ids) <= EXACT_STEPS else None

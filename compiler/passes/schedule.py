@@ -30,7 +30,9 @@ def schedule(program: Program, context: Context) -> PassResult[Program]:
     problem = _problem(program, context.ops, sizes, results)
     present = list(range(len(program.steps)))
     before = problem.peak(present)
-    order = min((problem.best(), present), key=problem.peak)
+    order = present
+    if before > problem.least():
+        order = min((problem.best(), present), key=problem.peak)
     after = problem.peak(order)
     changes = []
     if after < before:

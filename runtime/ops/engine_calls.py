@@ -55,7 +55,7 @@ class TimeTable:
 
     def row(self, timestep: Tensor, device: torch.device) -> Calls[Tensor]:
         """(E,). timestep: 0-dim on the host."""
-        key = float(timestep.float())
+        key = float(timestep)
         if key not in self.rows:
             rows = yield from time_rows(self.module(), timestep.reshape(1), self.vector, device)
             self.rows[key] = rows[0]

@@ -60,7 +60,7 @@ class Guidance:
     patches: Sequence[tuple[PatchDef, tuple[float, ...]]] = ()
     joint: bool = True
     needs_uncond: bool = False
-    _rows: dict[tuple[object, ...], Rows] = field(default_factory=dict)
+    _made: dict[tuple[object, ...], list[tuple[list[_Place], Rows]]] = field(default_factory=dict)
     _weights: dict[_Place, Tensor] = field(default_factory=dict)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Calls[Prediction]:
@@ -89,8 +89,7 @@ class Guidance:
         scaled = self.model.scale_input(x, sigma)
         found: dict[_Place, Tensor] = {}
         now = float(sigma)
-        for group in self._groups(places, now):
-            rows = self._rows_of(group, x.shape[0], now)
+        for group, rows in self._calls(places, x.shape[0], now):
             inputs = rows.with_concat([self._part(scaled, place) for place in group])
             output = yield from self.network(inputs, sigma, rows)
             for place, out in zip(group, torch.split(output, x.shape[0]), strict=True):
@@ -101,13 +100,15 @@ class Guidance:
         area = self._entry(place).area
         return x if area is None else area.cut(x)
 
-    def _rows_of(self, group: list[_Place], batch: int, sigma: float) -> Rows:
-        """Made once for each group that comes up."""
-        acting = self._entry(group[0]).acting_at(sigma)
-        key = (batch, acting, *group)
-        if key not in self._rows:
-            self._rows[key] = Rows(tuple(self._entry(place) for place in group), batch, acting)
-        return self._rows[key]
+    def _calls(self, places: list[_Place], batch: int, sigma: float) -> list[tuple[list[_Place], Rows]]:
+        """The calls of one evaluation, made once for each set of entries and ControlNets that comes up."""
+        key = (batch, *((place, self._entry(place).acting_at(sigma)) for place in places))
+        if key not in self._made:
+            self._made[key] = [
+                (group, Rows(tuple(map(self._entry, group)), batch, self._entry(group[0]).acting_at(sigma)))
+                for group in self._groups(places, sigma)
+            ]
+        return self._made[key]
 
     def _groups(self, places: list[_Place], sigma: float) -> list[list[_Place]]:
         """Entries that share a call, the last ones first: the same size on the latent, the same ControlNets at work,

@@ -21,7 +21,7 @@ from graphs.errors import RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from runtime.sampling.model_sampling import ModelSampling
+    from runtime.sampling.model_sampling import ModelSampling, Path
     from runtime.sampling.noise import StepNoise
 
 
@@ -103,8 +103,26 @@ def ancestral_step(sigma: Tensor, sigma_next: Tensor, eta: float = 1.0) -> tuple
     return (sigma_next**2 - up**2) ** 0.5, up
 
 
+def renoised(
+    path: Path, sigma: Tensor, sigma_next: Tensor, eta: float = 1.0
+) -> tuple[Tensor, Tensor | float, Tensor | float]:
+    """ancestral_step on any path: (sigma_down, sigma_up, kept), x at sigma_next being kept * x at sigma_down + fresh
+    noise of sigma_up.
+
+    A path that shrinks its data needs kept: what is left of the data at sigma_down is more than at sigma_next."""
+    alpha, alpha_next = path.alpha(sigma), path.alpha(sigma_next)
+    if bool(alpha == 1.0) and bool(alpha_next == 1.0):
+        return *ancestral_step(sigma, sigma_next, eta), 1.0
+    down = sigma_next * (1 + (sigma_next / sigma - 1) * eta)
+    kept = alpha_next / path.alpha(down)
+    up = (sigma_next**2 - down**2 * kept**2).clamp(min=0.0) ** 0.5
+    return down, up, kept
+
+
 def log_snr(sigma: Tensor) -> Tensor:
-    """Half the log signal-to-noise ratio, the time of exponential integrators: lambda = -log sigma."""
+    """The time of exponential integrators of the probability flow, lambda = -log sigma: half the log signal-to-noise
+    ratio of x = x0 + sigma * noise, and good for other paths too, since their flow is the same in sigma. Samplers that
+    add noise take the path's own (runtime.sampling.model_sampling.Path)."""
     return sigma.log().neg()
 
 

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl, narrow_unet
 from compiler.exporting.export import Exported, emit, trace
-from compiler.linking.link import network_profile
+from compiler.linking.engine_sizes import network_profile
 from compiler.linking.weights import Layer, materialise
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
@@ -62,7 +62,7 @@ def build(
     store = Store(folder)
     weights = materialise(exported.initializers, Layer(tensors, kind), None, store)
     paths = StoreArtifacts(store).weights_paths(weights)
-    spec = EngineSpec(precision, "cuda", network_profile(inputs, SIZES), TARGETS)
+    spec = EngineSpec(precision, "cuda", network_profile(definition, config, SIZES), TARGETS)
     return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, paths), spec), exported
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import Path
     from runtime.sampling.noise import StepNoise
     from runtime.sampling.sampler import Sampler
 
@@ -29,10 +30,10 @@ def ddpm(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
     return x
 
 
-def lcm(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def lcm(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
     """Jump to the prediction, noise it again. Source: Luo et al. 2023, arXiv 2310.04378, algorithm 3."""
     for sigma, sigma_next in pairwise(sigmas):
         x = (yield x, sigma).denoised
         if sigma_next > 0:
-            x = x + sigma_next * noise(sigma, sigma_next)
+            x = path.alpha(sigma_next) * x + sigma_next * noise(sigma, sigma_next)
     return x

@@ -1,7 +1,7 @@
 """SDE-DPM-Solver++: data-prediction exponential integrators of the reverse SDE, noise from one Brownian path.
 
 Source: Lu et al. 2022, arXiv 2211.01095, appendix B (SDE-DPM-Solver++); the single-step and third-order forms are those
-of k-diffusion (Katherine Crowson, MIT). alpha = 1, lambda = -log sigma; eta = 1: the noise of the reverse SDE.
+of k-diffusion (Katherine Crowson, MIT). lambda is the path's half log-SNR; eta = 1: the noise of the reverse SDE.
 """
 
 from __future__ import annotations
@@ -9,76 +9,84 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from runtime.sampling.sampler import ancestral_step, from_log_snr, log_snr
+from runtime.sampling.sampler import ancestral_step, log_snr
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import Path
     from runtime.sampling.noise import StepNoise
     from runtime.sampling.sampler import Sampler
 
 ETA = 1.0
 
 
-def dpmpp_sde(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
-    """Two stages: an ancestral step to the middle in log sigma, then the whole step with what is seen there."""
-    for sigma, sigma_next in pairwise(sigmas):
+def dpmpp_sde(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
+    """Two stages: an ancestral step to the middle in lambda, then the whole step with what is seen there."""
+    for sigma, sigma_next in pairwise(path.with_finite_snr(sigmas)):
         denoised = (yield x, sigma).denoised
         if sigma_next == 0:
             x = denoised
             continue
-        t = log_snr(sigma)
-        middle = from_log_snr(t + (log_snr(sigma_next) - t) * 0.5)
-        down, up = ancestral_step(sigma, middle, ETA)
-        halfway = (down / sigma) * x - (t - log_snr(down)).expm1() * denoised
-        halfway = halfway + noise(sigma, middle) * up
+        t = path.half_log_snr(sigma)
+        middle = path.sigma_of(t + (path.half_log_snr(sigma_next) - t) * 0.5)
+        halfway = _ancestral(x, denoised, sigma, middle, noise, path)
         denoised = (yield halfway, middle).denoised
-        down, up = ancestral_step(sigma, sigma_next, ETA)
-        x = (down / sigma) * x - (t - log_snr(down)).expm1() * denoised
-        x = x + noise(sigma, sigma_next) * up
+        x = _ancestral(x, denoised, sigma, sigma_next, noise, path)
     return x
 
 
-def dpmpp_2m_sde(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def _ancestral(x: Tensor, denoised: Tensor, sigma: Tensor, end: Tensor, noise: StepNoise, path: Path) -> Tensor:
+    """A first-order step to less noise than wanted, and fresh noise for the rest. The step is split as on the path
+    x0 + s * noise, where s is sigma over the share of the data."""
+    alpha = path.alpha(end)
+    down, up = ancestral_step(sigma / path.alpha(sigma), end / alpha, ETA)
+    back = path.half_log_snr(sigma) - log_snr(down)
+    x = (alpha * down / sigma) * x - alpha * back.expm1() * denoised
+    return x + noise(sigma, end) * (alpha * up)
+
+
+def dpmpp_2m_sde(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
     """Multistep of order 2, the midpoint form (the paper's 2M)."""
-    return (yield from _second_order(x, sigmas, noise, heun=False))
+    return (yield from _second_order(x, sigmas, noise, path, heun=False))
 
 
-def dpmpp_2m_sde_heun(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def dpmpp_2m_sde_heun(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
     """Multistep of order 2 with the exact weight of a linear data prediction in place of the midpoint's."""
-    return (yield from _second_order(x, sigmas, noise, heun=True))
+    return (yield from _second_order(x, sigmas, noise, path, heun=True))
 
 
-def _second_order(x: Tensor, sigmas: Tensor, noise: StepNoise, heun: bool) -> Sampler:
+def _second_order(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path, heun: bool) -> Sampler:
     old: Tensor | None = None
     h_last: Tensor | None = None
-    for sigma, sigma_next in pairwise(sigmas):
+    for sigma, sigma_next in pairwise(path.with_finite_snr(sigmas)):
         denoised = (yield x, sigma).denoised
         if sigma_next == 0:
             return denoised
-        h = log_snr(sigma_next) - log_snr(sigma)
+        h = path.half_log_snr(sigma_next) - path.half_log_snr(sigma)
         h_eta = h * (ETA + 1)
-        gain = (-h_eta).expm1().neg()
-        x = sigma_next / sigma * (-h * ETA).exp() * x + gain * denoised
+        alpha, gain = path.alpha(sigma_next), (-h_eta).expm1().neg()
+        x = sigma_next / sigma * (-h * ETA).exp() * x + alpha * gain * denoised
         if old is not None and h_last is not None:
             weight = 1 - gain / h_eta if heun else 0.5 * gain
-            x = x + weight * (h / h_last) * (denoised - old)
+            x = x + alpha * weight * (h / h_last) * (denoised - old)
         x = x + noise(sigma, sigma_next) * sigma_next * (-2 * h * ETA).expm1().neg().sqrt()
         old, h_last = denoised, h
     return x
 
 
-def dpmpp_3m_sde(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def dpmpp_3m_sde(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
     """Multistep of order 3: value, slope and curvature of the data prediction in lambda from the last three."""
     past: list[tuple[Tensor, Tensor]] = []  # (denoised, step after it), newest first
-    for sigma, sigma_next in pairwise(sigmas):
+    for sigma, sigma_next in pairwise(path.with_finite_snr(sigmas)):
         denoised = (yield x, sigma).denoised
         if sigma_next == 0:
             return denoised
-        h = log_snr(sigma_next) - log_snr(sigma)
+        h = path.half_log_snr(sigma_next) - path.half_log_snr(sigma)
         h_eta = h * (ETA + 1)
-        x = (-h_eta).exp() * x + (-h_eta).expm1().neg() * denoised
-        phi_2 = (-h_eta).expm1() / h_eta + 1
+        alpha, kept = path.alpha(sigma_next), path.alpha(sigma_next) / path.alpha(sigma)
+        x = kept * (-h_eta).exp() * x + alpha * (-h_eta).expm1().neg() * denoised
+        phi_2 = alpha * ((-h_eta).expm1() / h_eta + 1)
         if len(past) == 1:
             x = x + phi_2 * ((denoised - past[0][0]) / (past[0][1] / h))
         elif past:
@@ -87,7 +95,7 @@ def dpmpp_3m_sde(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
             near, far = (denoised - first) / r0, (first - second) / r1
             slope = near + (near - far) * r0 / (r0 + r1)
             curve = (near - far) / (r0 + r1)
-            x = x + phi_2 * slope - (phi_2 / h_eta - 0.5) * curve
+            x = x + phi_2 * slope - (phi_2 / h_eta - 0.5 * alpha) * curve
         x = x + noise(sigma, sigma_next) * sigma_next * (-2 * h * ETA).expm1().neg().sqrt()
         past = [(denoised, h), *past][:2]
     return x

@@ -8,11 +8,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from runtime.sampling.sampler import ancestral_step, slope
+from runtime.sampling.sampler import renoised, slope
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import Path
     from runtime.sampling.noise import StepNoise
     from runtime.sampling.sampler import Sampler
 
@@ -25,12 +26,12 @@ def euler(x: Tensor, sigmas: Tensor) -> Sampler:
     return x
 
 
-def euler_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
-    """Euler down to sigma_down, then fresh noise of sigma_up."""
+def euler_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path, eta: float = 1.0) -> Sampler:
+    """Euler down to sigma_down, then fresh noise of sigma_up. eta: how much of the noise is fresh."""
     for sigma, sigma_next in pairwise(sigmas):
         denoised = (yield x, sigma).denoised
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up, kept = renoised(path, sigma, sigma_next, eta)
         x = x + slope(x, sigma, denoised) * (down - sigma)
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * up
+            x = kept * x + noise(sigma, sigma_next) * up
     return x

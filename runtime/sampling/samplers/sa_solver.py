@@ -1,8 +1,8 @@
 """SA-Solver: a stochastic Adams predictor and corrector on the data prediction.
 
 Source: Xue et al. 2023, arXiv 2309.05019, algorithm 1 with the coefficients of eq. 14 and 17 (data prediction);
-alpha = 1, lambda = -log sigma. tau is 1 in the part of the schedule that is given as the span, else 0: there a step is
-that of the reverse SDE, outside that of the ODE. Predictor of order 3, corrector of order 4, both lowered towards
+lambda is half the path's log-SNR. tau is 1 in the part of the schedule that is given as the span, else 0: there a step
+is that of the reverse SDE, outside that of the ODE. Predictor of order 3, corrector of order 4, both lowered towards
 sigma 0. The corrector repeats its step with the prediction at the step's end and the same noise.
 """
 
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.sampling.sampler import log_snr
-
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import Path
     from runtime.sampling.noise import StepNoise
     from runtime.sampling.sampler import Sampler
 
@@ -24,20 +23,21 @@ PREDICTOR_ORDER, CORRECTOR_ORDER = 3, 4
 QUADRATURE = np.polynomial.legendre.leggauss(24)
 
 
-def sa_solver(x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float]) -> Sampler:
+def sa_solver(x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float], path: Path) -> Sampler:
     """One evaluation a step: the corrected state is not evaluated again (PEC). span: (high, low) sigma with noise."""
-    return (yield from _sample(x, sigmas, noise, span, evaluate_corrected=False))
+    return (yield from _sample(x, sigmas, noise, span, path, evaluate_corrected=False))
 
 
-def sa_solver_pece(x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float]) -> Sampler:
+def sa_solver_pece(x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float], path: Path) -> Sampler:
     """Two evaluations a step: the corrected state is evaluated again (PECE)."""
-    return (yield from _sample(x, sigmas, noise, span, evaluate_corrected=True))
+    return (yield from _sample(x, sigmas, noise, span, path, evaluate_corrected=True))
 
 
 def _sample(
-    x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float], evaluate_corrected: bool
+    x: Tensor, sigmas: Tensor, noise: StepNoise, span: tuple[float, float], path: Path, evaluate_corrected: bool
 ) -> Sampler:
-    lambdas = [float(lam) for lam in log_snr(sigmas)]
+    sigmas = path.with_finite_snr(sigmas)
+    lambdas = [float(lam) for lam in path.half_log_snr(sigmas)]
     last, to_zero = len(sigmas) - 1, bool(sigmas[-1] == 0)
     predicted, drawn, tau = x, None, 0.0
     past: list[Tensor] = []  # data predictions, oldest first
@@ -49,7 +49,7 @@ def _sample(
             x = predicted
         else:
             order = min(len(past), last - i) if to_zero else len(past)
-            step = _Step(sigmas[i - 1], sigma, tau)
+            step = _Step(sigmas[i - 1], sigma, tau, path)
             x = step.take(x, past[-order:], lambdas[i - order + 1 : i + 1], drawn)
             if evaluate_corrected:
                 denoised = (yield x, sigma).denoised
@@ -60,7 +60,7 @@ def _sample(
         order = min(PREDICTOR_ORDER, len(past))
         if to_zero:
             order = min(order, last - 1 - i)
-        step = _Step(sigma, sigma_next, tau)
+        step = _Step(sigma, sigma_next, tau, path)
         drawn = step.fresh(noise) if tau else None
         predicted = step.take(x, past[-order:], lambdas[i - order + 1 : i + 1], drawn)
     return predicted
@@ -69,9 +69,10 @@ def _sample(
 class _Step:
     """From sigma to end with noise strength tau."""
 
-    def __init__(self, sigma: Tensor, end: Tensor, tau: float) -> None:
+    def __init__(self, sigma: Tensor, end: Tensor, tau: float, path: Path) -> None:
         self._sigma, self._end, self._tau = sigma, end, tau
-        self._h = log_snr(end) - log_snr(sigma)
+        self._lambda, self._alpha = path.half_log_snr(end), path.alpha(end)
+        self._h = self._lambda - path.half_log_snr(sigma)
 
     def fresh(self, noise: StepNoise) -> Tensor:
         share = (-2 * self._tau**2 * self._h).expm1().neg().sqrt()
@@ -80,12 +81,12 @@ class _Step:
     def take(self, x: Tensor, predictions: list[Tensor], lambdas: list[float], drawn: Tensor | None) -> Tensor:
         result = self._end / self._sigma * (-(self._tau**2) * self._h).exp() * x
         for weight, prediction in zip(self._weights(lambdas), predictions, strict=True):
-            result = result + weight * prediction
+            result = result + self._alpha * weight * prediction
         return result if drawn is None else result + drawn
 
     def _weights(self, lambdas: list[float]) -> list[float]:
         """(1 + tau^2) times the integral over u in [0, h] of exp(-(1 + tau^2) u) l_j(lambda_end - u)."""
-        h, end, rate = float(self._h), float(log_snr(self._end)), 1 + self._tau**2
+        h, end, rate = float(self._h), float(self._lambda), 1 + self._tau**2
         points, gauss = QUADRATURE
         u = 0.5 * h * (points + 1)
         measure = rate * np.exp(-rate * u) * gauss * 0.5 * h
