@@ -17,6 +17,7 @@ import json
 import logging
 import struct
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
