@@ -165,12 +165,12 @@ def test_a_control_net_takes_the_vector_too(machine: Machine) -> None:
 
 
 def handed_over() -> Nodes:
-    """Three steps, the last of them the refiner's."""
+    """Three steps, the last two of them the refiner's."""
     shared = {"noise_seed": 1, "steps": 3, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal"}
     base = node("KSamplerAdvanced", model=["c", 0], positive=["p", 0], negative=["n", 0], latent_image=["e", 0],
-                add_noise="enable", start_at_step=0, end_at_step=2, return_with_leftover_noise="enable", **shared)
+                add_noise="enable", start_at_step=0, end_at_step=1, return_with_leftover_noise="enable", **shared)
     refine = node("KSamplerAdvanced", model=["r", 0], positive=["rp", 0], negative=["rn", 0], latent_image=["b", 0],
-                  add_noise="disable", start_at_step=2, end_at_step=10000, return_with_leftover_noise="disable",
+                  add_noise="disable", start_at_step=1, end_at_step=10000, return_with_leftover_noise="disable",
                   **shared)  # fmt: skip
     encoder = {"clip": ["r", 1], "width": 64, "height": 64}
     return prompt(
@@ -186,7 +186,7 @@ def test_the_refiner_goes_on_where_the_base_stops(machine: Machine) -> None:
     result = machine.compile(handed_over())
     assert {use.facts["family"] for use in result.plan.program.models.values()} == {"sdxl", "sdxl_refiner"}
     whole, scored, other = machine.latents(result, {}, {"rp__ascore": 1.0}, {"p__text": "a blue hare"})
-    assert apart(scored, whole) > 1e-3
+    assert apart(scored, whole) > 1e-4  # the score is one number of five; equal runs agree bit for bit
     assert apart(other, whole) > 1e-3
     assert apart(machine.latent(handed_over(), "eager"), whole) < 1e-4
 
