@@ -4,9 +4,10 @@ usage: python -m benchmarks.bench_engine_build [--models sd15,sdxl] [--target sm
                                                [--batch 4] [--size 1024] [--text 231] [--networks unet_core,...]
 
 Needs no GPU: it exports, writes weights and builds, each network alone, with all sizes dynamic up to --batch, --size
-and --text. The checkpoints have the layout of the published ones and small random numbers (SDXL: 7 GB, into the temp
-folder). "Total Activation Memory" is the library's figure for the largest sizes: where it is far below what the scores
-of one attention of the finest level would take, attention is fused. Exit status 1 where that fails for a U-Net.
+and --text. The checkpoints are those of the parity cases; where they have not been generated, files of the same layout
+with small random numbers (SDXL: 7 GB, into the temp folder). "Total Activation Memory" is the library's figure for the
+largest sizes: where it is far below what the scores of one attention of the finest level would take, attention is
+fused. Exit status 1 where that fails for a U-Net.
 Writes benchmarks/results/engine_build.json; with --networks, only the rows of these networks in it are new.
 """
 
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench_e2e import MODELS as FULL_SIZE
 from compiler.linking.engine_sizes import SIDES
 from compiler.linking.link import Linker, Target
 from compiler.linking.specialise import resolve_network
@@ -62,11 +64,13 @@ class Model:
         return tuple(kind for kind, network in NETWORKS.items() if network.part in parts)
 
     def write(self, folder: Path) -> dict[bool, Path]:
-        """The checkpoint and, under True, a ControlNet."""
+        """The checkpoint (that of the parity cases where it has been generated) and, under True, a ControlNet."""
         layout = Layout()
         control(layout, "", self.control)
-        files = {False: folder / f"{self.name}.safetensors", True: folder / f"{self.name}-control.safetensors"}
-        write_stand_in(files[False], layout_of(self.checkpoint), filled=True)
+        files = {False: FULL_SIZE / self.checkpoint, True: folder / f"{self.name}-control.safetensors"}
+        if not files[False].is_file():
+            files[False] = folder / f"{self.name}.safetensors"
+            write_stand_in(files[False], layout_of(self.checkpoint), filled=True)
         write_stand_in(files[True], layout, filled=True)
         return files
 
@@ -105,7 +109,7 @@ class Measuring(TensorRtBackend):
 def measure(kind: str, model: Model, files: Mapping[bool, Path], backend: Measuring, target: Target) -> Row:
     """Builds one network into a store of its own, which is removed again."""
     use = NetworkUse(kind, kind, ModelFile("checkpoints", str(files[NETWORKS[kind].part == "controlnet"])))
-    with tempfile.TemporaryDirectory(prefix="comfyc-bench-store-", dir=files[False].parent) as folder:
+    with tempfile.TemporaryDirectory(prefix="comfyc-bench-store-", dir=files[True].parent) as folder:
         linker = Linker(target, Store(Path(folder)), lambda file: Path(file.name))
         binding = linker.bind(use)
     row = {"model": model.name, **backend.rows[-1]}
