@@ -62,7 +62,7 @@ class Studio:
                 plan = comfyc.compile(
                     name.with_suffix(".json"), name.with_suffix(".plan"), models=[self.models], backend="onnxruntime"
                 )
-                self._sessions[key] = comfyc.load(plan)
+                self._sessions[key] = comfyc.load(plan, models=[self.models])
         return self._sessions[key]
 
     def run(self, nodes: Nodes, params: Mapping[str, Json]) -> RunResult:

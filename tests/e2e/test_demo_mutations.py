@@ -170,7 +170,7 @@ def test_a_lora_that_is_not_merged_draws_no_outlines(studio: Studio, monkeypatch
     from compiler.models import lora
 
     assert fill(drawn(studio, TEXTS[0].text, workflows.outlines())) < 0.2
-    monkeypatch.setattr(lora, "_changes", lambda tensors, aliases, part: [])
+    monkeypatch.setattr(lora, "_changes", lambda tensors, aliases, part, encoder: [])
     assert fill(drawn(studio, TEXTS[0].text, workflows.outlines(0.99))) > 0.7
 
 

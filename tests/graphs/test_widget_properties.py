@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from graphs.definition import NodeDef
 from graphs.errors import WorkflowError
 from graphs.graph import Graph
-from graphs.node import Input
+from graphs.node import CONTROL_WORDS, Input
 from graphs.schemas import Schemas
 from graphs.workflow import parse_ui
 from tests.graphs.ui_files import inputs_of, node, ui
@@ -115,6 +115,8 @@ def test_widgets_that_were_added_at_the_end_get_their_default(stored: list[Store
 @settings(max_examples=200, deadline=None)
 @given(classes(), st.data())
 def test_a_widget_that_was_added_anywhere_shifts_nothing_in_silence(stored: list[Stored], data: st.DataObject) -> None:
+    # A value that is itself a control word can be read both ways: docs/conversion.md, "Known gaps".
+    assume(not any(w.value in CONTROL_WORDS for w in stored if isinstance(w.value, str)))
     new = data.draw(widgets("new")).input
     inputs = [w.input for w in stored]
     inputs.insert(data.draw(st.integers(0, len(inputs))), new)

@@ -20,7 +20,7 @@ def test_importing_the_runtime_loads_no_compiler() -> None:
     assert loaded_after("import runtime, runtime.session").isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["graphs.plan_json", "graphs.nodes", "graphs.program_json", "graphs.parameters"])
+@pytest.mark.parametrize("module", ["graphs.plan_json", "graphs.nodes", "graphs.parameters"])
 def test_the_language_needs_no_tensors(module: str) -> None:
     loaded = loaded_after(f"import {module}")
     assert loaded.isdisjoint({*HEAVY, "torch", "numpy", "safetensors", "runtime"})
