@@ -45,8 +45,8 @@ from tests.parity.make_ckpt import write_stand_in
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "engine_build.json"
 LATENT = 8  # pixels
-# Of the scores, which attention that is not fused holds at least once. SDXL's U-Net takes 0.43 of them at 1024 pixels, and
-# a quarter of that at 512: its activations grow with the pixels, not with their square, so they hold no scores.
+# Of the scores, which attention that is not fused holds at least once. SDXL's U-Net takes 0.43 of them at 1024 pixels,
+# and 1/4.00 of that at 512: its activations grow with the pixels, not with their square, so they hold no scores.
 FUSED = 1 / 2
 
 Row = dict[str, Any]
