@@ -66,7 +66,8 @@ def answer_to(prompt: dict[str, Json]) -> dict[str, Json]:
 def without_prose(answer: Json) -> Json:
     """The answer without tooltips and step widths, which our schemas leave out, and with sets sorted.
 
-    Lengths of lists of choices are left out too: the recording server is older than our schemas and offers fewer samplers.
+    Lengths of lists of choices are left out too: the recording server is older than our schemas and offers fewer
+    samplers.
     """
     if isinstance(answer, str):
         return re.sub(r"\(list of length \d+\)", "(list of choices)", answer)
