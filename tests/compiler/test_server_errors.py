@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,13 @@ def answer_to(prompt: dict[str, Json]) -> dict[str, Json]:
 
 
 def without_prose(answer: Json) -> Json:
-    """The answer without tooltips and step widths, which our schemas leave out, and with sets sorted."""
+    """The answer without tooltips and step widths, which our schemas leave out, and with sets sorted.
+
+    Lengths of lists of choices are left out too: the recording server is older than our schemas and offers fewer
+    samplers.
+    """
+    if isinstance(answer, str):
+        return re.sub(r"\(list of length \d+\)", "(list of choices)", answer)
     if isinstance(answer, dict):
         kept = {k: v for k, v in answer.items() if k not in ("tooltip", "step")}
         return {k: sorted(v) if k == "dependent_outputs" else without_prose(v) for k, v in kept.items()}

@@ -80,6 +80,8 @@ def test_every_network_is_built_with_dynamic_sizes(kind: str, tmp_path: Path) ->
         assert built.activation_bytes < scores / 16, "attention is not fused"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @needs_tensorrt
 @pytest.mark.parametrize("kind", XL_KINDS)
 def test_networks_with_a_vector_condition_are_built_too(kind: str, tmp_path: Path) -> None:
