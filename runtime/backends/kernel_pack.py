@@ -104,6 +104,18 @@ class Blobs:
         return self._index[key]
 
 
+class Weights:
+    """Collects the weights that programs want, each once."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Buffer] = []
+
+    def add(self, buffer: Buffer) -> int:
+        if buffer not in self.wanted:
+            self.wanted.append(buffer)
+        return self.wanted.index(buffer)
+
+
 def read_pack(content: bytes | memoryview) -> KernelPack:
     """Raises PlanError where the bytes are no pack."""
     try:

@@ -11,7 +11,8 @@ from runtime.backends.backend import EngineSpec, TensorSpec
 from runtime.backends.inductor import InductorBackend
 from runtime.backends.inductor_buckets import buckets, row_blocks
 from runtime.backends.inductor_builder import program_source
-from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, read_pack
+from runtime.backends.inductor_processes import Compiled, joined
+from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, Weights, read_pack
 from runtime.backends.kernels.upsample import fold, grown_conv
 from runtime.backends.kernels.upsample import reference as upsample_reference
 from runtime.backends.kernels.wide_attention import reference as attention_reference
@@ -108,6 +109,20 @@ def test_equal_blobs_are_kept_once() -> None:
     blobs = Blobs()
     assert blobs.add(b"a") == blobs.add(b"a") != blobs.add(b"b")
     assert blobs.content == [b"a", b"b"]
+
+
+def test_programs_compiled_apart_share_weights_and_blobs() -> None:
+    whole = pack()
+    part = Compiled(whole.programs[0], whole.weights, whole.blobs)
+    other = Compiled(part.program, (Buffer("v", "float16", (1,), (1,)),), (b"other", *whole.blobs[1:]))
+    weights, blobs = Weights(), Blobs()
+    first, again, changed = joined([part, part, other], weights.add, blobs.add)
+    assert first == again == part.program
+    assert weights.wanted == [*whole.weights, *other.weights]
+    assert changed.weights == (1,)
+    assert blobs.content[changed.kernels[0].image] == b"other"
+    assert blobs.content[changed.source] == b"source"
+    assert blobs.content[changed.constants["c"][1]] == b"\0\0\0\0"
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"x" + b, lambda b: b""])
