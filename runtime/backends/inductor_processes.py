@@ -86,9 +86,9 @@ def _room(order: Order) -> int:
     from runtime.backends.saved_programs import load_program
 
     tensors = load_program(order.graph).state_dict.values()
-    weights = sum(t.numel() * t.element_size() for t in tensors)
-    free, _ = torch.cuda.mem_get_info()
-    return max(1, int(free) // (2 * weights + (2 << 30)))
+    weights: int = sum(t.numel() * t.element_size() for t in tensors)
+    free: int = torch.cuda.mem_get_info()[0]
+    return max(1, free // (2 * weights + (2 << 30)))
 
 
 def joined(
