@@ -18,7 +18,15 @@ from runtime.backends.backend import Availability, EngineSpec, LoadSpec, Network
 from runtime.backends.cuda_graph import CapturedCall
 from runtime.backends.device_weights import DeviceWeights
 from runtime.backends.inductor_buckets import buckets, row_blocks
-from runtime.backends.kernel_pack import Blobs, BucketProgram, KernelPack, LoadedPack, Weights, read_pack
+from runtime.backends.kernel_pack import (
+    VERSION,
+    Blobs,
+    BucketProgram,
+    KernelPack,
+    LoadedPack,
+    Weights,
+    read_pack,
+)
 from runtime.mapped import map_layers
 from runtime.stopwatch import Stopwatch
 
@@ -154,7 +162,7 @@ class InductorBackend:
         return Availability(True, True, version, device)
 
     def fingerprint(self, spec: EngineSpec) -> str:
-        return f"inductor torch-{torch.__version__} {capability() if torch.cuda.is_available() else 'no GPU'}"
+        return f"inductor-{VERSION} torch-{torch.__version__} {capability() if torch.cuda.is_available() else 'no GPU'}"
 
     def check(self, spec: EngineSpec) -> None:
         if spec.targets:
