@@ -67,8 +67,8 @@ def _parts(buffer: Buffer, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor
     """The weights that a tensor holds, each with its place in it."""
     if not buffer.parts:
         return [(buffer.name, tensor)] if tensor.numel() else []
-    names, rows = zip(*buffer.parts, strict=True)
-    return list(zip(names, torch.split(tensor, rows), strict=True))
+    slices = torch.split(tensor, [rows for _, rows in buffer.parts])
+    return [(name, place) for (name, _), place in zip(buffer.parts, slices, strict=True)]
 
 
 class _Staging:

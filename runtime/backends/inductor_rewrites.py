@@ -121,7 +121,8 @@ class Rewriting(fx.Interpreter):
             return None
         if share.first not in self._stacks:
             weight = next(value for held, value in self.env.items() if held.name == share.first)
-            self._stacks[share.first] = torch.nn.functional.linear(self.map_nodes_to_values(node.args[0], node), weight)
+            x: Any = self.map_nodes_to_values(node.args[0], node)
+            self._stacks[share.first] = torch.nn.functional.linear(x, weight)
         return self._stacks[share.first].narrow(-1, share.start, share.rows)
 
     _RULES: ClassVar[Mapping[str, Any]] = {
