@@ -52,7 +52,9 @@ def detect(checkpoint: Checkpoint) -> Architecture:
             got=f"{len(checkpoint.tensors)} tensors: {list_some(sorted(checkpoint.tensors))}",
             hint="diffusers folders and single transformer files are not read; use the single-file checkpoint",
         )  # fmt: skip
-    parts = {name: PARTS[name].config(checkpoint.shapes(name)) for name in checkpoint.names if name != "controlnet"}
+    parts = {
+        name: PARTS[name].config(checkpoint.shapes(name)) for name in checkpoint.names if name != "controlnet"
+    }
     family = None
     if UNET.name in parts:
         family = family_of(parts[UNET.name])

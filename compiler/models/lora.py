@@ -97,9 +97,9 @@ def _changes(
     halves: list[str] = []
     for name, keys in groups.items():
         group = Group(tensors, name, keys)
-        found = changes_of(group)
-        changes += [(f"{aliases[name]}.{kind}", group, change) for kind, change in found.items()]
-        halves += [] if found else [f"{name} ({', '.join(sorted(keys))})"]
+        made = changes_of(group)
+        changes += [(f"{aliases[name]}.{kind}", group, change) for kind, change in made.items()]
+        halves += [] if made else [f"{name} ({', '.join(sorted(keys))})"]
     if halves:
         log.warning(
             "%s: %d modules of the %s have no whole adapter and are left as they are: %s",

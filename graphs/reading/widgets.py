@@ -99,7 +99,8 @@ def _by_schema(node: UiNode, schema: NodeDef, values: list[Json], findings: Find
     if found:
         return _told(min(found, key=lambda w: w.doubts), node, values, linked, findings)
     message = "its widget values do not fit the schema we know, so they cannot be named"
-    return _refused(message, (first.bad or first.poor)[0], widgets, node, values, findings)
+    _refuse(message, (first.bad or first.poor)[0], widgets, node, values, findings)
+    return None
 
 
 def _told(
@@ -113,11 +114,12 @@ def _told(
     other = None if named else other_reading(chosen, values, linked)
     if other is not None and chosen.missing and other[1] <= len(chosen.missing):
         message = f"{brief(other[0])} among its widget values is a choice as well as what happens to a seed after a run"
-        return _refused(message, chosen.missing[0], list(chosen.widgets.values()), node, values, findings)
+        _refuse(message, chosen.missing[0], list(chosen.widgets.values()), node, values, findings)
+        return None
     if other is not None and not chosen.missing and other[1] <= 1:
         findings.warn(
             "control_word",
-            f"{brief(other[0])} among its widget values could be what happens to a seed after a run as well as a choice; "
+            f"{brief(other[0])} among its widget values could be a choice or what happens to a seed after a run; "
             "the number of values tells which",
             node_id=node.id,
             class_type=node.type,
@@ -126,7 +128,7 @@ def _told(
     return _finished(chosen, node, findings)
 
 
-def _refused(
+def _refuse(
     message: str, name: str, widgets: list[Widget], node: UiNode, values: list[Json], findings: Findings
 ) -> None:
     findings.problem(

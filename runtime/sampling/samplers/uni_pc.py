@@ -6,7 +6,8 @@ alpha = 1 / sqrt(1 + sigma^2) and lambda = log(alpha / std). The correction cost
 end of one step is the one at the start of the next. A schedule's final 0 counts as sigma 0.001, lambda being infinite
 at 0; the result is taken there.
 
-Over a single interval ComfyUI's order is 0: the model is asked, and no step is taken. So it is here, for equal pictures.
+Over a single interval ComfyUI's order is 0: the model is asked, and no step is taken. The same here, for equal
+pictures.
 """
 
 from __future__ import annotations
