@@ -19,7 +19,7 @@ from runtime.backends.device_weights import DeviceWeights
 from runtime.backends.inductor_buckets import buckets, row_blocks
 from runtime.backends.kernel_pack import BucketProgram, KernelPack, LoadedPack, read_pack
 from runtime.backends.saved_programs import load_program
-from runtime.mapped import map_layers
+from runtime.network_weights import NetworkWeights
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -174,7 +174,7 @@ class InductorBackend:
         )
         return pack.to_bytes()
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> InductorModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> InductorModule:
         pack = read_pack(engine.read_bytes())
         device = torch.device(spec.device)
         if device.index not in (None, 0):
@@ -187,7 +187,7 @@ class InductorBackend:
             )  # fmt: skip
         with torch.inference_mode(False), torch.no_grad():
             torch.empty(1, device=device)  # makes the CUDA context, which loading kernels needs
-            return InductorModule(pack, map_layers(weights), device, where=", ".join(map(str, weights)))
+            return InductorModule(pack, weights.tensors(str(device)), device, where=str(weights))
 
 
 __all__ = ["InductorBackend", "InductorModule", "capability"]
