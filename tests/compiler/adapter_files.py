@@ -48,7 +48,8 @@ def adapter(kind: str, shape: Shape, rank: int, draw: Draw) -> Mapping[str, Tens
         return {"lora_up.weight": up, "lora_mid.weight": mid, "lora_down.weight": down}
     if kind == "loha":
         flat = width * math.prod(kernel)
-        return {f"hada_w{n}_{h}": draw(*s) for n in (1, 2) for h, s in (("a", (out, rank)), ("b", (rank, flat)))} | alpha
+        halves = (("a", (out, rank)), ("b", (rank, flat)))
+        return {f"hada_w{n}_{h}": draw(*s) for n in (1, 2) for h, s in halves} | alpha
     if kind == "loha_core":
         core = {f"hada_t{n}": draw(rank, rank, *kernel) for n in (1, 2)}
         halves = (("a", (rank, out)), ("b", (rank, width)))
@@ -60,8 +61,8 @@ def adapter(kind: str, shape: Shape, rank: int, draw: Draw) -> Mapping[str, Tens
         first = {"lokr_w1_a": draw(2, 1), "lokr_w1_b": draw(1, 2)}
         return first | {"lokr_w2_a": draw(out // 2, rank), "lokr_w2_b": draw(rank, flat), **alpha}
     if kind == "lokr_core":
-        halves = {"lokr_w2_a": draw(rank, out // 2), "lokr_w2_b": draw(rank, width // 2)}
-        return halves | {"lokr_w1": draw(2, 2), "lokr_t2": draw(rank, rank, *kernel), **alpha}
+        second = {"lokr_w2_a": draw(rank, out // 2), "lokr_w2_b": draw(rank, width // 2)}
+        return second | {"lokr_w1": draw(2, 2), "lokr_t2": draw(rank, rank, *kernel), **alpha}
     if kind == "glora":
         names = {"a1": (width, rank), "a2": (rank, width), "b1": (out, rank), "b2": (rank, width)}
         return {f"{name}.weight": draw(*s) for name, s in names.items()}

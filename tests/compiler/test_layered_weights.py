@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,17 @@ from torch import Tensor
 from benchmarks.synthetic import NARROW_CLIP, narrow_unet, write_checkpoint, write_lora
 from compiler.exporting.export import Initializer
 from compiler.linking.weights import materialise
-from compiler.models.lora import lora_groups, merger
+from compiler.models.lora import merger
 from compiler.models.lora_kinds import Group, role_of, split
 from compiler.models.model_file import open_model_file
 from compiler.models.weights_tree import Layer, LoraFile, layered, merged
-from compiler.networks import NETWORKS
-from graphs.errors import CheckpointError, PlanError
+from graphs.errors import CheckpointError
 from graphs.plan import WeightRef
 from graphs.values import Lora, Merge, ModelFile, Weights
 from runtime.artifacts import StoreArtifacts
 from runtime.store import Store
 from tests.compiler.adapter_files import Draw, adapter, kinds_for
-from tests.compiler.eager_networks import architecture_of, by_path, recipe_of
+from tests.compiler.eager_networks import by_path, recipe_of
 
 STRENGTHS = (0.5, -1.0, 1.7)
 SHAPES = ((8, 12), (12, 8), (16, 16), (8, 10, 3, 3), (12, 8, 1, 1), (8,))
@@ -35,7 +35,7 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def base_layer(tensors: dict[str, Tensor]) -> Layer:
-    return Layer({key: lambda tensor=tensor: tensor for key, tensor in tensors.items()}, "base")
+    return Layer({key: partial(tensor.view, tensor.shape) for key, tensor in tensors.items()}, "base")
 
 
 def lora_layer(path: Path, strength: float, below: Sequence[Layer]) -> Layer:
@@ -165,7 +165,7 @@ def test_a_merge_is_stored_whole_and_a_lora_on_it_as_factors(folder: Path, tmp_p
     a, b = (ModelFile("checkpoints", str(folder / f"{name}.safetensors")) for name in ("base", "other"))
     file, store = ModelFile("loras", str(folder / "one.safetensors")), Store(tmp_path)
     merge = Merge(a, b, (("", 1.0, 0.0), ("middle_block.", 0.5, 0.5)))
-    trees = {
+    trees: dict[str, tuple[Weights, list[float | None]]] = {
         "on the merge": (Lora(merge, file, 0.5), [None, None, 0.5]),
         "below it": (Merge(Lora(a, file, 0.5), b, merge.shares), [None, None, 0.5]),
         "below a whole one": (Merge(Lora(a, file, 0.5), b, (("", 0.5, 0.5),)), [None, None]),
