@@ -69,7 +69,10 @@ def adapted(weight: Tensor, adapter: Adapter, strength: float) -> Tensor:
         raise ValueError(f"no adapter: {', '.join(sorted(adapter.parts))}")
     if kind.reads_weight:  # sums in another order give other last bits
         weight = weight.contiguous()
-    return weight + strength * kind.change(adapter, weight)
+    change = strength * kind.change(adapter, weight)
+    if weight.stride() != change.stride():  # to copy and to add takes half as long as to add two layouts
+        change = torch.empty_like(weight).copy_(change)
+    return weight + change
 
 
 def misfit(adapter: Adapter, shape: tuple[int, ...]) -> str:
