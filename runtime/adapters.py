@@ -44,17 +44,20 @@ Change = Callable[[Adapter, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Kind:
-    """roles: the sets of parts that make one up, each enough. reads_weight: whether its change hangs on the weight."""
+    """roles: the sets of parts that make one up, each enough. reads_weight: whether its change hangs on the weight.
+    is_whole: the parts are the change, and no direction that dora_scale would scale. at_any_strength: counts as 1."""
 
     roles: tuple[frozenset[str], ...]
     change: Change
     reads_weight: bool = False
+    is_whole: bool = False
+    at_any_strength: bool = False
 
 
 def kind_of(roles: Collection[str]) -> Kind | None:
     """None where the parts make up nothing, or half an adapter."""
     found = next((kind for kind in _KINDS if any(needed <= set(roles) for needed in kind.roles)), None)
-    if found is not None and "dora_scale" in roles:
+    if found is not None and not found.is_whole and "dora_scale" in roles:
         return Kind(found.roles, _dora(found.change), reads_weight=True)
     return found
 
@@ -69,7 +72,7 @@ def adapted(weight: Tensor, adapter: Adapter, strength: float) -> Tensor:
         raise ValueError(f"no adapter: {', '.join(sorted(adapter.parts))}")
     if kind.reads_weight:  # sums in another order give other last bits
         weight = weight.contiguous()
-    change = strength * kind.change(adapter, weight)
+    change = (1.0 if kind.at_any_strength else strength) * kind.change(adapter, weight)
     if weight.stride() != change.stride():  # to copy and to add takes half as long as to add two layouts
         change = torch.empty_like(weight).copy_(change)
     return weight + change
@@ -137,15 +140,16 @@ def _lokr(adapter: Adapter, weight: Tensor) -> Tensor:
 
 
 def _glora(adapter: Adapter, weight: Tensor) -> Tensor:
-    """W a1 a2 + b1 b2 with a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in); early files have both products swapped."""
-    a1, a2, b1, b2 = (adapter.read(f"glora_{name}") for name in ("a1", "a2", "b1", "b2"))
-    rank = a2.shape[0]
-    if not rank == a1.shape[1] == b1.shape[1] == b2.shape[0]:
-        a1, a2, b1, b2 = a2, a1, b2, b1
-        rank = a2.shape[0]
+    """W a1 a2 + b1 b2 with a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in); early files have both products swapped.
+
+    On a square weight the factors multiply either way, so that the sides that meet the weight tell.
+    """
+    a1, a2, b1, b2 = (adapter.read(f"glora_{name}").flatten(1) for name in ("a1", "a2", "b1", "b2"))
     flat = weight.flatten(1)
-    change = flat @ a1.flatten(1) @ a2.flatten(1) + b1.flatten(1) @ b2.flatten(1)
-    return change.reshape(weight.shape) * adapter.scale(rank)
+    if a1.shape[0] == a2.shape[1] == b1.shape[0] == b2.shape[1] and (b2.shape[0], a1.shape[1]) == flat.shape:
+        a1, a2, b1, b2 = a2, a1, b2, b1
+    change = flat @ a1 @ a2 + b1 @ b2
+    return change.reshape(weight.shape) * adapter.scale(a2.shape[0])
 
 
 def _oft(adapter: Adapter, weight: Tensor) -> Tensor:
@@ -161,6 +165,10 @@ def _oft(adapter: Adapter, weight: Tensor) -> Tensor:
     turn: Tensor = (one + skew) @ torch.linalg.inv(one - skew) - one
     rows = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
     return torch.einsum("knm,knx->kmx", turn, rows).reshape(weight.shape)
+
+
+def _set(adapter: Adapter, weight: Tensor) -> Tensor:
+    return adapter.read("set").reshape(weight.shape) - weight
 
 
 def _full(role: str) -> Change:
@@ -189,10 +197,12 @@ def _sets(*roles: str) -> tuple[frozenset[str], ...]:
     return tuple(frozenset(names.split()) for names in roles)
 
 
-# The first that fits.
+# Of several in one module ComfyUI keeps one: the first that fits here.
 _KINDS: tuple[Kind, ...] = (
-    Kind(_sets("up down"), _lora),
-    Kind(_sets("hada_w1_a hada_w1_b hada_w2_a hada_w2_b"), _loha),
+    Kind(_sets("set"), _set, reads_weight=True, is_whole=True, at_any_strength=True),
+    Kind(_sets("diff"), _full("diff"), is_whole=True),
+    Kind(_sets("oft_blocks"), _oft, reads_weight=True),
+    Kind(_sets("glora_a1 glora_a2 glora_b1 glora_b2"), _glora, reads_weight=True),
     Kind(
         _sets(
             "lokr_w1 lokr_w2", "lokr_w1 lokr_w2_a lokr_w2_b", "lokr_w1_a lokr_w1_b lokr_w2",
@@ -200,8 +210,7 @@ _KINDS: tuple[Kind, ...] = (
         ),
         _lokr,
     ),
-    Kind(_sets("glora_a1 glora_a2 glora_b1 glora_b2"), _glora, reads_weight=True),
-    Kind(_sets("oft_blocks"), _oft, reads_weight=True),
-    Kind(_sets("diff"), _full("diff")),
-    Kind(_sets("diff_b"), _full("diff_b")),
+    Kind(_sets("hada_w1_a hada_w1_b hada_w2_a hada_w2_b"), _loha),
+    Kind(_sets("up down"), _lora),
+    Kind(_sets("diff_b"), _full("diff_b"), is_whole=True),
 )  # fmt: skip

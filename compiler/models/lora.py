@@ -99,8 +99,15 @@ def _changes(
             "%s: %d of %d tensors fit no module of the %s and are left out: %s",
             tensors.path, len(strange), len(tensors), part, list_some(strange),
         )  # fmt: skip
-    return [
-        (f"{aliases[name]}.{kind}", group)
-        for name, keys in groups.items()
-        for kind, group in split(Group(tensors, name, keys)).items()
-    ]
+    changes: list[tuple[str, Group]] = []
+    halves: list[str] = []
+    for name, keys in groups.items():
+        found_in = split(Group(tensors, name, keys))
+        changes += [(f"{aliases[name]}.{kind}", group) for kind, group in found_in.items()]
+        halves += [] if found_in else [f"{name} ({', '.join(sorted(keys))})"]
+    if halves:
+        log.warning(
+            "%s: %d modules of the %s have no whole adapter and are left as they are: %s",
+            tensors.path, len(halves), part, list_some(halves),
+        )  # fmt: skip
+    return changes

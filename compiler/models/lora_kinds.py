@@ -14,7 +14,7 @@ ENDINGS: Mapping[str, str] = {
     ".lora_up.weight": "up", ".lora_down.weight": "down", ".lora_mid.weight": "mid",
     "_lora.up.weight": "up", "_lora.down.weight": "down",
     ".lora.up.weight": "up", ".lora.down.weight": "down",
-    ".lora_B.weight": "up", ".lora_A.weight": "down",
+    ".lora_B.weight": "up", ".lora_A.weight": "down", ".lora_B": "up", ".lora_A": "down",
     ".lora_B.default.weight": "up", ".lora_A.default.weight": "down",
     ".lora_linear_layer.up.weight": "up", ".lora_linear_layer.down.weight": "down",
     ".hada_w1_a": "hada_w1_a", ".hada_w1_b": "hada_w1_b", ".hada_w2_a": "hada_w2_a", ".hada_w2_b": "hada_w2_b",
@@ -24,9 +24,12 @@ ENDINGS: Mapping[str, str] = {
     ".a1.weight": "glora_a1", ".a2.weight": "glora_a2", ".b1.weight": "glora_b1", ".b2.weight": "glora_b2",
     ".oft_blocks": "oft_blocks", ".rescale": "rescale",
     ".alpha": "alpha", ".dora_scale": "dora_scale",
-    ".diff": "diff", ".diff_b": "diff_b", ".w_norm": "diff", ".b_norm": "diff_b",
+    ".set_weight": "set", ".diff": "diff", ".diff_b": "diff_b", ".w_norm": "diff", ".b_norm": "diff_b",
 }  # fmt: skip
 _OF_BIAS = "diff_b"
+# An adapter that begins with one of these and lacks the rest is damaged, and ComfyUI stops at it. What stands alone of
+# the others (an alpha, a "down") it passes over.
+_LEADING = frozenset({"up", "hada_w1_a", "lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a", "glora_a1"})
 
 
 def role_of(key: str) -> tuple[str, str] | None:
@@ -51,8 +54,8 @@ class Group:
 
 
 def split(group: Group) -> dict[str, Group]:
-    """What a module's tensors change, "weight" and "bias", and with which of them. Raises CheckpointError for half an
-    adapter, or one of a kind that is not merged."""
+    """What a module's tensors change, "weight" and "bias", and with which of them; nothing where they lack what makes
+    an adapter. Raises CheckpointError for half an adapter, or one of a kind that is not merged."""
     keys = group.keys
     if "rescale" in keys or ("oft_blocks" in keys and len(group.tensors[keys["oft_blocks"]].shape) != 3):
         raise _refused(group, "an adapter of this kind is not merged yet", "BOFT or a rescaled OFT")
@@ -62,7 +65,7 @@ def split(group: Group) -> dict[str, Group]:
         found["weight"] = Group(group.tensors, group.name, of_weight)
     if _OF_BIAS in keys:
         found["bias"] = Group(group.tensors, group.name, {_OF_BIAS: keys[_OF_BIAS]})
-    if not found:
+    if not found and not _LEADING.isdisjoint(keys):
         raise _refused(group, "half of an adapter is missing", f"only {', '.join(sorted(keys))}")
     return found
 

@@ -27,7 +27,7 @@ def kinds_for(shape: Shape) -> tuple[str, ...]:
     """Of a weight (out, in, ...), with at least 8 rows and columns, both even."""
     if len(shape) == 1:
         return ("diff_b",)
-    common = ("lora", "loha", "lokr_whole", "lokr_halves", "oft", "diff", "dora_out", "dora_in")
+    common = ("lora", "loha", "lokr_whole", "lokr_halves", "oft", "diff", "set_weight", "dora_out", "dora_in")
     return (*common, "glora") if len(shape) == 2 else (*common, "mid", "loha_core", "lokr_core")
 
 
@@ -68,5 +68,5 @@ def adapter(kind: str, shape: Shape, rank: int, draw: Draw) -> Mapping[str, Tens
         return {f"{name}.weight": draw(*s) for name, s in names.items()}
     if kind == "oft":
         return {"oft_blocks": draw(2, out // 2, out // 2), "alpha": torch.tensor(0.5)}
-    assert kind in ("diff", "diff_b")
+    assert kind in ("diff", "diff_b", "set_weight")
     return {kind: draw(*shape)}
