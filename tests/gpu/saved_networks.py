@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch.export import ExportedProgram
 
 from compiler.exporting.export import EXPORTED_PROGRAM, emit, trace
 from compiler.networks import NETWORKS
@@ -18,14 +20,20 @@ from runtime.backends.backend import NetworkModel, TensorSpec
 def saved(kind: str, config: Config, precision: str, path: Path, seed: int = 0) -> NetworkModel:
     """The network as the torch backends build from it, with a weight file at `path`."""
     definition = NETWORKS[kind]
-    with torch.device("meta"):
-        module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
-    exported = emit(trace(module, inputs), EXPORTED_PROGRAM, inputs, outputs, precision)
+    exported = emit(traced(kind, config), EXPORTED_PROGRAM, inputs, outputs, precision)
     save_file(
         {i.name: drawn(i.name, i.shape, seed).to(getattr(torch, i.dtype)) for i in exported.initializers}, path
     )
     return NetworkModel(kind, exported.graph, inputs, outputs, (path,))
+
+
+@functools.cache
+def traced(kind: str, config: Config) -> ExportedProgram:
+    """Made once: it takes longer than most tests."""
+    with torch.device("meta"):
+        module = NETWORKS[kind].module(config)
+    return trace(module, NETWORKS[kind].inputs(config))
 
 
 def drawn(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
