@@ -13,7 +13,7 @@ from compiler.families import encoders
 from compiler.families.family import Encoder
 from compiler.models.architecture import detect
 from compiler.models.checkpoint import Checkpoint, list_some
-from compiler.models.lora_kinds import Change, Group, changes_of, role_of
+from compiler.models.lora_kinds import Change, Group, changes_of, role_of, set_weight
 from compiler.models.lora_names import speaks_of, text_aliases, unet_aliases
 from compiler.models.model_file import ModelTensors, open_model_file
 from graphs.errors import CheckpointError
@@ -47,7 +47,7 @@ def with_lora(
                 "a LoRA changes a tensor that the checkpoint lacks", where=f"{tensors.path}: {group.name}",
                 expected=f"'{key}' in {checkpoint.path}", hint="use a LoRA trained for this architecture",
             )  # fmt: skip
-        merges.setdefault(key, []).append(_Merge(strength, group, change))
+        merges.setdefault(key, []).append(_Merge(1.0 if change is set_weight else strength, group, change))
     return {key: _merger(loader, merges[key], key) if key in merges else loader for key, loader in loaders.items()}
 
 
@@ -64,7 +64,7 @@ def _merger(read: Loader, merges: Sequence[_Merge], key: str) -> Loader:
         for use in merges:
             try:
                 weight = weight + use.strength * use.change(use.group, weight)
-            except RuntimeError as error:  # torch: the shapes do not go together
+            except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:  # the shapes do not go together
                 shapes = {role: list(use.group.tensors[name].shape) for role, name in use.group.keys.items()}
                 raise CheckpointError(
                     "a LoRA does not fit the checkpoint", where=f"{use.group.tensors.path}: {use.group.name}",
@@ -94,7 +94,15 @@ def _changes(
             tensors.path, len(strange), len(tensors), part, list_some(strange),
         )  # fmt: skip
     changes: list[tuple[str, Group, Change]] = []
+    halves: list[str] = []
     for name, keys in groups.items():
         group = Group(tensors, name, keys)
-        changes += [(f"{aliases[name]}.{kind}", group, change) for kind, change in changes_of(group).items()]
+        made = changes_of(group)
+        changes += [(f"{aliases[name]}.{kind}", group, change) for kind, change in made.items()]
+        halves += [] if made else [f"{name} ({', '.join(sorted(keys))})"]
+    if halves:
+        log.warning(
+            "%s: %d modules of the %s have no whole adapter and are left as they are: %s",
+            tensors.path, len(halves), part, list_some(halves),
+        )  # fmt: skip
     return changes

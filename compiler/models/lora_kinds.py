@@ -21,7 +21,7 @@ ENDINGS: Mapping[str, str] = {
     ".lora_up.weight": "up", ".lora_down.weight": "down", ".lora_mid.weight": "mid",
     "_lora.up.weight": "up", "_lora.down.weight": "down",
     ".lora.up.weight": "up", ".lora.down.weight": "down",
-    ".lora_B.weight": "up", ".lora_A.weight": "down",
+    ".lora_B.weight": "up", ".lora_A.weight": "down", ".lora_B": "up", ".lora_A": "down",
     ".lora_B.default.weight": "up", ".lora_A.default.weight": "down",
     ".lora_linear_layer.up.weight": "up", ".lora_linear_layer.down.weight": "down",
     ".hada_w1_a": "hada_w1_a", ".hada_w1_b": "hada_w1_b", ".hada_w2_a": "hada_w2_a", ".hada_w2_b": "hada_w2_b",
@@ -31,8 +31,12 @@ ENDINGS: Mapping[str, str] = {
     ".a1.weight": "glora_a1", ".a2.weight": "glora_a2", ".b1.weight": "glora_b1", ".b2.weight": "glora_b2",
     ".oft_blocks": "oft_blocks", ".rescale": "rescale",
     ".alpha": "alpha", ".dora_scale": "dora_scale",
-    ".diff": "diff", ".diff_b": "diff_b", ".w_norm": "diff", ".b_norm": "diff_b",
+    ".set_weight": "set", ".diff": "diff", ".diff_b": "diff_b", ".w_norm": "diff", ".b_norm": "diff_b",
 }  # fmt: skip
+
+# An adapter that begins with one of these and lacks the rest is damaged, and ComfyUI stops at it. What stands alone of
+# the others (an alpha, a "down") it passes over.
+_LEADING = frozenset({"up", "hada_w1_a", "lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a", "glora_a1"})
 
 Change = Callable[["Group", Tensor], Tensor]
 
@@ -66,17 +70,19 @@ class Group:
 
 
 def changes_of(group: Group) -> dict[str, Change]:
-    """What the group changes: "weight" and "bias" of its module. Raises CheckpointError for half an adapter, or one of
-    a kind that is not merged."""
+    """What the group changes: "weight" and "bias" of its module; nothing where it lacks what makes it an adapter.
+
+    Raises CheckpointError for half an adapter, or one of a kind that is not merged."""
     found = [change for roles, change in _WEIGHT_KINDS if any(group.has(*r) for r in roles)]
     if group.has("rescale") or (group.has("oft_blocks") and len(group.tensors[group.keys["oft_blocks"]].shape) != 3):
         raise _refused(group, "an adapter of this kind is not merged yet", "BOFT or a rescaled OFT")
     changes: dict[str, Change] = {}
     if found:
-        changes["weight"] = _dora(found[0]) if group.has("dora_scale") else found[0]
+        plain = found[0] in (_full, set_weight) or not group.has("dora_scale")
+        changes["weight"] = found[0] if plain else _dora(found[0])
     if group.has("diff_b"):
         changes["bias"] = lambda g, weight: g.read("diff_b").reshape(weight.shape)
-    if not changes:
+    if not changes and not _LEADING.isdisjoint(group.keys):
         raise _refused(group, "half of an adapter is missing", f"only {', '.join(sorted(group.keys))}")
     return changes
 
@@ -134,15 +140,16 @@ def _lokr(group: Group, weight: Tensor) -> Tensor:
 
 
 def _glora(group: Group, weight: Tensor) -> Tensor:
-    """W a1 a2 + b1 b2 with a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in); early files have both products swapped."""
-    a1, a2, b1, b2 = (group.read(f"glora_{name}") for name in ("a1", "a2", "b1", "b2"))
-    rank = a2.shape[0]
-    if not rank == a1.shape[1] == b1.shape[1] == b2.shape[0]:
-        a1, a2, b1, b2 = a2, a1, b2, b1
-        rank = a2.shape[0]
+    """W a1 a2 + b1 b2 with a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in); early files have both products swapped.
+
+    On a square weight the factors multiply either way, so that the sides that meet the weight tell.
+    """
+    a1, a2, b1, b2 = (group.read(f"glora_{name}").flatten(1) for name in ("a1", "a2", "b1", "b2"))
     flat = weight.flatten(1)
-    change = flat @ a1.flatten(1) @ a2.flatten(1) + b1.flatten(1) @ b2.flatten(1)
-    return change.reshape(weight.shape) * group.scale(rank)
+    if a1.shape[0] == a2.shape[1] == b1.shape[0] == b2.shape[1] and (b2.shape[0], a1.shape[1]) == flat.shape:
+        a1, a2, b1, b2 = a2, a1, b2, b1
+    change = flat @ a1 @ a2 + b1 @ b2
+    return change.reshape(weight.shape) * group.scale(a2.shape[0])
 
 
 def _oft(group: Group, weight: Tensor) -> Tensor:
@@ -157,6 +164,11 @@ def _oft(group: Group, weight: Tensor) -> Tensor:
     turn: Tensor = (one + skew) @ torch.linalg.inv(one - skew) - one
     rows = weight.reshape(blocks.shape[0], blocks.shape[1], -1)
     return torch.einsum("knm,knx->kmx", turn, rows).reshape(weight.shape)
+
+
+def set_weight(group: Group, weight: Tensor) -> Tensor:
+    """The weight becomes the file's, whatever the strength: to be merged at strength 1."""
+    return group.read("set").reshape(weight.shape) - weight
 
 
 def _full(group: Group, weight: Tensor) -> Tensor:
@@ -181,10 +193,12 @@ def _dora(inner: Change) -> Change:
     return change
 
 
-# (the sets of roles that make one, its change), the first that fits.
+# (the sets of roles that make one, its change). Of several in one module ComfyUI keeps one: the first that fits here.
 _WEIGHT_KINDS: tuple[tuple[tuple[tuple[str, ...], ...], Change], ...] = (
-    ((("up", "down"),), _lora),
-    ((("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),), _loha),
+    ((("set",),), set_weight),
+    ((("diff",),), _full),
+    ((("oft_blocks",),), _oft),
+    ((("glora_a1", "glora_a2", "glora_b1", "glora_b2"),), _glora),
     (
         (
             ("lokr_w1", "lokr_w2"),
@@ -194,7 +208,6 @@ _WEIGHT_KINDS: tuple[tuple[tuple[tuple[str, ...], ...], Change], ...] = (
         ),
         _lokr,
     ),
-    ((("glora_a1", "glora_a2", "glora_b1", "glora_b2"),), _glora),
-    ((("oft_blocks",),), _oft),
-    ((("diff",),), _full),
+    ((("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"),), _loha),
+    ((("up", "down"),), _lora),
 )
