@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from benchmarks.synthetic import (
     narrow_sdxl,
-    narrow_unet,
     write_checkpoint,
     write_controlnet,
     write_sd2,
@@ -35,6 +34,7 @@ from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
+from tests.small_unet import UNEVEN
 
 # Dynamic sizes that differ from the traced ones, and from each other in what they divide by. Tracing took every count
 # for 2 or more and every side for 32 or more, so 1 and sides of 5 would show an assumption that slipped in.
@@ -79,8 +79,8 @@ OPTIONS = {"sdxl:clip_l": {"stop_layer": -2, "norm": False}, "sdxl:clip_g": {"st
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("export")
-    write_checkpoint(folder / "sd15.safetensors")
-    write_controlnet(folder / "sd15-control.safetensors", unet=narrow_unet())
+    write_checkpoint(folder / "sd15.safetensors", unet=UNEVEN)
+    write_controlnet(folder / "sd15-control.safetensors", unet=UNEVEN)
     write_sdxl(folder / "sdxl.safetensors")
     write_controlnet(folder / "sdxl-control.safetensors", unet=narrow_sdxl()["unet"])
     write_sd2(folder / "sd2.safetensors")

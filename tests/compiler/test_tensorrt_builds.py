@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl, narrow_unet
+from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.engine_sizes import network_profile
 from compiler.linking.weights import Layer, materialise
@@ -28,11 +28,12 @@ from runtime.backends.build_process import Built
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.store import Store
 from tests.runtime.tensorrt_here import needs_tensorrt
+from tests.small_unet import SMALL
 
 TARGETS = ("sm89", "sm120")
 SIZES = Profile(batch=(1, 4), height=(64, 1024), width=(128, 1024), text=(77, 231))
 # Two heads in place of eight: at this width every head has then the 16 channels or more that fused kernels want.
-UNET = replace(narrow_unet(), heads=2)
+UNET = replace(SMALL, depths=(1, 1, 0), heads=2)
 CONFIGS: dict[str, Config] = {
     "unet": UNET,
     "controlnet": ControlNetConfig(UNET),
