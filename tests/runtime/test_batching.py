@@ -149,7 +149,7 @@ def test_two_sessions_together_give_what_they_give_alone(sessions: list[Session]
 
 
 def within(seconds: float, *works: Callable[[], list[RunResult]]) -> list[RunResult]:
-    """What the works give, each in a thread of its own; fails where they take longer: where they wait for each other."""
+    """What the works give, each in a thread of its own; fails where they take longer, waiting for each other."""
     found: list[list[RunResult]] = []
     threads = [threading.Thread(target=lambda w=work: found.append(w()), daemon=True) for work in works]
     for thread in threads:
