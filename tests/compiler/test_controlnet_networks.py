@@ -61,7 +61,7 @@ def built(kind: str, models: Path, store: Store, name: str) -> tuple[Module, tup
     use = NetworkUse("n", kind, recipe(models, kind))
     binding = Linker(Target(backend(name), "fp32", "cpu", Profile()), store, by_path).bind(use)
     artifacts = StoreArtifacts(store)
-    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights_paths(binding.weights)
+    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights(binding.weights)
     module = backend(name).load(engine, weights, LoadSpec())
     return module, tuple(TensorSpec(n, dtype, shape) for n, (dtype, shape) in binding.engine.inputs.items())
 

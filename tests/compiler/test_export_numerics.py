@@ -24,8 +24,8 @@ from benchmarks.synthetic import (
     write_sdxl,
 )
 from compiler.exporting.export import emit, trace
-from compiler.linking.weights import Layer, materialise
-from compiler.models.weights_tree import merged
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer, merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
 from graphs.dims import size_of
@@ -111,11 +111,11 @@ def test_an_exported_network_computes_what_torch_computes(
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
     part = NETWORKS[subject.kind].part
     tensors = merged(recipe_of(bench.file(name)), part, by_path)
-    weights = materialise(exported.initializers, Layer(tensors, str(bench.file(name)) + part), None, bench.store)
-    paths = StoreArtifacts(bench.store).weights_paths(weights)
+    weights = materialise(exported.initializers, [Layer(tensors, str(bench.file(name)) + part)], bench.store)
+    opened = StoreArtifacts(bench.store).weights(weights)
     key = re.sub("[:_]", "-", f"graph-{name}-{form}-{precision}")
     graph = bench.store.put(key, exported.graph).path
-    engine = OnnxRuntimeBackend().load(graph, paths, LoadSpec())
+    engine = OnnxRuntimeBackend().load(graph, opened, LoadSpec())
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():

@@ -99,8 +99,8 @@ def test_a_lora_costs_what_it_changes(folder: Path, tmp_path: Path) -> None:
     assert mixed.weights.layers[0] == plain.weights.layers[0]
     base, changed = mixed.weights.layers
     assert 0 < changed.size_bytes < base.size_bytes / 2
-    paths = StoreArtifacts(Store(folder / "store")).weights_paths(mixed.weights)
-    names = load_file(paths[1]).keys()
+    weights = StoreArtifacts(Store(folder / "store")).weights(mixed.weights)
+    names = load_file(weights.files()[1]).keys()
     assert names
     assert all("attn" in name or "proj_" in name or "ff" in name for name in names)
     nothing, _ = bind(folder, "1.safetensors", (lora[0], 0.0), kind="unet_core")

@@ -11,6 +11,7 @@ from benchmarks.synthetic import NARROW_VAE, narrow_unet
 from compiler.exporting.precision import in_precision
 from runtime.backends.backend import EngineSpec, LoadSpec
 from runtime.backends.eager import EagerBackend
+from runtime.network_weights import NetworkWeights
 from tests.gpu.saved_networks import example, saved
 from tests.shared_exports import traced
 
@@ -26,7 +27,7 @@ def test_values_are_those_of_float32(kind: str, precision: str, bound: float, tm
         model = saved(kind, NETWORK_KINDS[kind], wanted, tmp_path / f"{wanted}.safetensors")
         engine = tmp_path / wanted
         engine.write_bytes(EagerBackend().build(model, EngineSpec(wanted, "cpu")))
-        module = EagerBackend().load(engine, model.weights, LoadSpec())
+        module = EagerBackend().load(engine, NetworkWeights.of(*model.weights), LoadSpec())
         (results[wanted],) = module(example(model.inputs, SIZES)).values()
     assert results[precision].dtype == torch.float32
     difference = (results[precision] - results["fp32"]).norm() / results["fp32"].norm()

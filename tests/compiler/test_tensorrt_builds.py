@@ -17,7 +17,8 @@ import torch
 from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl
 from compiler.exporting.export import Exported, emit
 from compiler.linking.engine_sizes import network_profile
-from compiler.linking.weights import Layer, materialise
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
 from compiler.networks.unet_config import UNetConfig
@@ -62,8 +63,8 @@ def build(
         key: partial(torch.randn, *tensor.shape, generator=random) for key, tensor in module.state_dict().items()
     }
     store = Store(folder)
-    weights = materialise(exported.initializers, Layer(tensors, kind), None, store)
-    paths = StoreArtifacts(store).weights_paths(weights)
+    weights = materialise(exported.initializers, [Layer(tensors, kind)], store)
+    paths = StoreArtifacts(store).weights(weights).files()
     spec = EngineSpec(precision, "cuda", network_profile(definition, config, SIZES), TARGETS)
     return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, paths), spec), exported
 
