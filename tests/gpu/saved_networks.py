@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch.export import ExportedProgram
 
-from compiler.exporting.export import EXPORTED_PROGRAM, emit, trace
+from compiler.exporting.export import EXPORTED_PROGRAM, emit
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config
 from graphs.dims import size_of
 from runtime.backends.backend import NetworkModel, TensorSpec
+from tests.shared_exports import traced
 
 
 def saved(kind: str, config: Config, precision: str, path: Path, seed: int = 0) -> NetworkModel:
