@@ -9,13 +9,15 @@ import torch
 
 from graphs.errors import PlanError
 from runtime.backends.kernel_pack import Buffer
-from runtime.backends.kernels.upsample import fold
+from runtime.backends.kernels.upsample import fold, folded_shape
 from runtime.backends.staging import Staging
 from runtime.mapped import Place
 
 Targets = list[tuple[str, torch.Tensor]]  # (transform, place) of one weight
-# How a weight follows from the file's, on the GPU.
-TRANSFORMS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType({"fold": fold})
+# How a weight follows from the file's, on the GPU, and the shape it has then.
+TRANSFORMS: Mapping[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Size], torch.Size]]] = (
+    MappingProxyType({"fold": (fold, folded_shape)})
+)
 
 
 class DeviceWeights:
@@ -60,7 +62,7 @@ class DeviceWeights:
         for transform, place in places:
             shape = torch.Size(weight.shape)
             if transform:
-                shape = TRANSFORMS[transform](torch.empty(shape, dtype=weight.dtype, device="meta")).shape
+                shape = TRANSFORMS[transform][1](shape)
             if shape != place.shape or weight.dtype != place.dtype:
                 raise PlanError(
                     "a weight is another than the engine wants", where=name,
@@ -72,7 +74,7 @@ def _put(weight: torch.Tensor, places: Targets) -> None:
     """Copies as the bytes are, then changes layout and transforms on the GPU: strided copies from the host are slow."""
     device = weight.to(places[0][1].device, non_blocking=True)
     for transform, place in places:
-        place.copy_(TRANSFORMS[transform](device) if transform else device)
+        place.copy_(TRANSFORMS[transform][0](device) if transform else device)
 
 
 def _parts(buffer: Buffer, tensor: torch.Tensor) -> Targets:

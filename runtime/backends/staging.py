@@ -5,6 +5,7 @@ Reading through a mapping costs a page fault for every few kilobytes, which is w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -14,24 +15,29 @@ import torch
 
 from graphs.errors import PlanError
 from runtime.mapped import HINT, Place
+from runtime.stopwatch import Stopwatch
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_PIECES = 3
 _PIECE_BYTES = 128 << 20
 _LINE_BYTES = 256
 _THREADS = 8
 
 
 class Staging(Generic[T]):
-    """Two pinned pieces: one is filled while the other is on its way. put: starts the copy of a tensor to where it
-    belongs. Used with `with`; at its end everything is there."""
+    """A ring of pinned pieces: while one is filled, the one before is on its way. put: starts the copy of a tensor to
+    where it belongs. Used with `with`; at its end everything is there."""
 
     def __init__(self, put: Callable[[torch.Tensor, T], None]) -> None:
         self._put = put
-        self._pieces = [torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-        self._events: list[torch.cuda.Event | None] = [None, None]
+        self._pieces = [torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=True) for _ in range(_PIECES)]
+        self._sent: list[torch.cuda.Event | None] = [None] * _PIECES
+        self._filling: list[list[tuple[Future[None], torch.Tensor, T]]] = [[] for _ in range(_PIECES)]
         self._current, self._used = 0, 0
-        self._filling: list[tuple[Future[None], torch.Tensor, T]] = []
         self._threads = ThreadPoolExecutor(_THREADS, "weights")
+        self._watch = Stopwatch()
 
     def send(self, weight: torch.Tensor | Place, target: T) -> None:
         """weight: host or device memory, or where it lies in a file. Raises PlanError: a file that ends early."""
@@ -42,26 +48,36 @@ class Staging(Generic[T]):
             self._put(weight, target)
             return
         if self._used + size > _PIECE_BYTES:
-            self._flush()
+            self._next_piece()
         piece = self._pieces[self._current][self._used : self._used + size]
         host = piece.view(weight.dtype).view(weight.shape)
-        self._filling.append((self._threads.submit(_fill, piece, host, weight), host, target))
+        self._filling[self._current].append((self._threads.submit(_fill, piece, host, weight), host, target))
         self._used += -(-size // _LINE_BYTES) * _LINE_BYTES
 
-    def _flush(self) -> None:
-        for filled, host, target in self._filling:
+    def _next_piece(self) -> None:
+        """The piece before goes on its way while the threads fill the current one."""
+        self._send_piece((self._current - 1) % _PIECES)
+        self._current, self._used = (self._current + 1) % _PIECES, 0
+        sent = self._sent[self._current]
+        if sent is not None:
+            sent.synchronize()
+        self._watch.lap("wait for copies")
+
+    def _send_piece(self, number: int) -> None:
+        self._watch.lap("ask")
+        for filled, _, _ in self._filling[number]:
             filled.result()
+        self._watch.lap("wait for files")
+        for _, host, target in self._filling[number]:
             self._put(host, target)
-        self._filling.clear()
+        self._filling[number].clear()
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
-        self._events[self._current] = event
-        self._current, self._used = 1 - self._current, 0
-        pending = self._events[self._current]
-        if pending is not None:
-            pending.synchronize()
+        self._sent[number] = event
+        self._watch.lap("start copies")
 
     def __enter__(self) -> Staging[T]:
+        self._watch.lap("pinned memory")
         return self
 
     def __exit__(
@@ -69,8 +85,11 @@ class Staging(Generic[T]):
     ) -> None:
         try:
             if error is None:
-                self._flush()
+                self._send_piece((self._current - 1) % _PIECES)
+                self._send_piece(self._current)
             torch.cuda.synchronize()
+            self._watch.lap("wait for copies")
+            log.debug("weights: %s", self._watch)
         finally:
             self._threads.shutdown()
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch.export import ExportedProgram
 
 from compiler.exporting.export import EXPORTED_PROGRAM, emit
 from compiler.networks import NETWORKS
@@ -27,14 +25,6 @@ def saved(kind: str, config: Config, precision: str, path: Path, seed: int = 0) 
         {i.name: drawn(i.name, i.shape, seed).to(getattr(torch, i.dtype)) for i in exported.initializers}, path
     )
     return NetworkModel(kind, exported.graph, inputs, outputs, (path,))
-
-
-@functools.cache
-def traced(kind: str, config: Config) -> ExportedProgram:
-    """Made once: it takes longer than most tests."""
-    with torch.device("meta"):
-        module = NETWORKS[kind].module(config)
-    return trace(module, NETWORKS[kind].inputs(config))
 
 
 def drawn(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
