@@ -40,6 +40,12 @@ if TYPE_CHECKING:
 )
 @compile_options
 @click.option(
+    "--trust-plan", "trust", is_flag=True, help="Run a plan that was not made with this cache."
+)
+@click.option(
+    "--verify-weights", "verify", is_flag=True, help="Hash engines and weights before they are used."
+)
+@click.option(
     "--repeat",
     type=click.IntRange(1, 1_000_000),
     default=1,
@@ -55,6 +61,8 @@ def command(
     models: tuple[Path, ...],
     input_dir: Path | None,
     output_dir: Path,
+    trust: bool,
+    verify: bool,
     repeat: int,
     object_info: Path | None,
     as_json: bool,
@@ -74,9 +82,11 @@ def command(
         plan_dir = plan_folder(what)
         if plan_dir is not None:
             _refuse_compile_options(click.get_current_context())
-            opened = open_plan(plan_dir, settings, models, input_dir)
+            opened = open_plan(plan_dir, settings, models, input_dir, trust=trust, verify=verify)
         else:
-            opened = open_workflow(what, settings, models, input_dir, object_info, chosen, bars.report)
+            opened = open_workflow(
+                what, settings, models, input_dir, object_info, chosen, bars.report, verify=verify
+            )
         ready = time.perf_counter()
         with opened as session:
             for _ in range(repeat):
