@@ -26,7 +26,8 @@ class DeviceWeights:
         ]
         self._places: dict[str, list[tuple[str, torch.Tensor]]] = {}
         for buffer, tensor in zip(wanted, self.tensors, strict=True):
-            self._places.setdefault(buffer.name, []).append((buffer.transform, tensor))
+            for name, place in _parts(buffer, tensor):
+                self._places.setdefault(name, []).append((buffer.transform, place))
 
     def load(self, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
         """Every weight of the engine, from host memory; others in `weights` are ignored. Raises PlanError."""
@@ -60,6 +61,14 @@ class DeviceWeights:
                 "a weight is another than the engine wants", where=name,
                 expected=f"{tuple(place.shape)} {place.dtype}", got=f"{tuple(weight.shape)} {weight.dtype}",
             )  # fmt: skip
+
+
+def _parts(buffer: Buffer, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """The weights that a tensor holds, each with its place in it."""
+    if not buffer.parts:
+        return [(buffer.name, tensor)] if tensor.numel() else []
+    slices = torch.split(tensor, [rows for _, rows in buffer.parts])
+    return [(name, place) for (name, _), place in zip(buffer.parts, slices, strict=True)]
 
 
 class _Staging:
