@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 
 from graphs.errors import PlanError
 from graphs.plan import EngineRef, Plan, WeightRef
+from runtime.network_weights import LayerFile, NetworkWeights
+from runtime.scratch import make_scratch
 from runtime.store import Entry, Store
 from runtime.store_records import file_sha256
 
@@ -25,9 +28,10 @@ class StoreArtifacts:
         """Raises PlanError, StoreError."""
         return self._entry(engine.key, engine.sha256).path
 
-    def weights_paths(self, weights: WeightRef) -> tuple[Path, ...]:
+    def weights(self, weights: WeightRef) -> NetworkWeights:
         """Raises PlanError, StoreError."""
-        return tuple(self._entry(layer.key, layer.sha256).path for layer in weights.layers)
+        layers = [LayerFile(self._entry(one.key, one.sha256).path, one.strength) for one in weights.layers]
+        return NetworkWeights(layers, partial(make_scratch, self._store.root))
 
     def _entry(self, key: str, sha256: str) -> Entry:
         hint = "compile the workflow again"

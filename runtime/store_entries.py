@@ -2,7 +2,7 @@
 
     ROOT/entries/KEY            the bytes
     ROOT/entries/KEY.json       the record: sha256, size, mtime when it was last verified; its own mtime is the last use
-    ROOT/temp/KEY~PID-N         being written; stale as soon as nobody holds the lock of KEY
+    ROOT/temp/KEY~PID-N         being written; stale as soon as nobody holds the lock of KEY (scratch.py has some, too)
     ROOT/locks/KEY.lock         held while KEY is made or removed
 
 An entry exists when its record does, and the record is renamed into place last: a killed process leaves temp files and

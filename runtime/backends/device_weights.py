@@ -30,13 +30,19 @@ class DeviceWeights:
                 self._places.setdefault(name, []).append((buffer.transform, place))
 
     def load(self, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
-        """Every weight of the engine, from host memory; others in `weights` are ignored. Raises PlanError."""
+        """Every weight of the engine, from host or device memory; others in `weights` are ignored. Raises PlanError."""
         missing = sorted(set(self._places) - set(weights))
         if missing:
             raise PlanError(
                 f"the weight files lack {len(missing)} weights of the network", where=where, expected=missing[0]
             )
-        self.set({name: weights[name] for name in self._places})
+        staging = _Staging()
+        for name, places in self._places.items():
+            weight = weights[name]  # one at a time: it may be made when it is asked for
+            for transform, place in places:
+                self._check(name, weight, transform, place)
+            staging.send(weight, places)
+        staging.finish()
 
     def set(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Copies host or device tensors into the places of these names. Raises PlanError for an unknown name, another

@@ -27,7 +27,7 @@ from runtime.backends.kernel_pack import (
     Weights,
     read_pack,
 )
-from runtime.mapped import map_layers
+from runtime.network_weights import NetworkWeights
 from runtime.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ class InductorBackend:
         pack = KernelPack(torch.__version__, capability(), tuple(weights.wanted), tuple(programs), tuple(blobs.content))
         return pack.to_bytes()
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> InductorModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> InductorModule:
         watch = Stopwatch()
         pack = read_pack(engine.read_bytes())
         watch.lap("read")
@@ -203,9 +203,9 @@ class InductorBackend:
         with torch.inference_mode(False), torch.no_grad():
             torch.empty(1, device=device)  # makes the CUDA context, which loading kernels needs
             watch.lap("context")
-            mapped = map_layers(weights)
+            mapped = weights.tensors(str(device))
             watch.lap("map weights")
-            module = InductorModule(pack, mapped, device, where=", ".join(map(str, weights)))
+            module = InductorModule(pack, mapped, device, where=str(weights))
             watch.lap("copy weights")
         log.debug("inductor engine: %s", watch)
         return module

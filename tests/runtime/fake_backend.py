@@ -17,6 +17,7 @@ from graphs.plan_json import save_plan
 from graphs.program import Program, Step
 from graphs.workflow import parse_api
 from runtime.backends.backend import Availability, Backend, EngineSpec, LoadSpec, Module, NetworkModel, Progress
+from runtime.network_weights import NetworkWeights
 from runtime.store import Store
 from tests.runtime.op_context import FunctionModule
 from tests.runtime.sampling_fixtures import SD15
@@ -73,9 +74,9 @@ class FakeBackend(Backend):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         raise AssertionError("nothing is built at run time")
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> Module:
         kind = engine.read_text()
-        assert weights[0].read_text() == f"weights of {kind}"
+        assert weights.files()[0].read_text() == f"weights of {kind}"
         self.loaded.append(kind)
         self.threads.add(spec.threads)
         return _Closing(kind, self)
