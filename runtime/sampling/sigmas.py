@@ -152,8 +152,8 @@ def ksampler_sigmas(
         return torch.empty(0)
     total = steps if denoise > FULL_DENOISE else int(min(steps / denoise, 2 * MOST_STEPS))
     if total > MOST_STEPS:
-        got = f"{steps} / {denoise} of them"
-        raise RunError("too many steps", expected=f"at most {MOST_STEPS}, steps / denoise", got=got, hint="raise denoise")
+        most, got = f"at most {MOST_STEPS}, steps / denoise", f"{steps} / {denoise} of them"
+        raise RunError("too many steps", expected=most, got=got, hint="raise denoise")
     sigmas = _for_sampler(model, scheduler, total, sampler_name)
     return sigmas if denoise > FULL_DENOISE else sigmas[-(steps + 1) :]
 
