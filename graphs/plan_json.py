@@ -140,7 +140,8 @@ def _verified(path: Path, wanted: Digest) -> frozenset[str]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        fits = path.is_file() and path.stat().st_size == wanted.size_bytes  # nothing is read of a pipe or a device
+        size_bytes = path.stat().st_size
+        fits = path.is_file() and size_bytes == wanted.size_bytes  # nothing is read of a pipe or a device
         if not fits or _digest(path) != wanted:
             raise PlanError(f"{path} is not the file that the plan was written with", hint=HINT)
         with safe_open(path, "np") as file:
