@@ -157,7 +157,8 @@ class Bench:
         return self.folder / f"{name}-{kind}.plan"
 
     def _drawn(self, name: str, kind: str, *options: str) -> Row:
-        runs = ["--runs", str(self._runs), "--input", str(self.folder / "input")]
+        count = self._runs if PLANS[kind].options[1] != "eager" else min(3, self._runs)  # slow, and not the question
+        runs = ["--runs", str(count), "--input", str(self.folder / "input")]
         return self._child(
             [sys.executable, "-m", "benchmarks.gpu_worker", str(self._plan(name, kind)), *runs, *options]
         )

@@ -125,7 +125,7 @@ def _family_tensors(
         place = next(place for place in family.places if place.part.name == name)
         prefix = place.prefix if prefixes else ""
         shapes: dict[str, tuple[int, ...]] = {}
-        for kind in PARTS[name].networks:
+        for kind in PARTS[name].networks.values():
             shapes |= expected_shapes(kind, config)
         part: dict[str, NDArray[np.generic]] = {}
         for key, shape in shapes.items():
@@ -221,7 +221,7 @@ def write_controlnet(
     write_family."""
     config = ControlNetConfig(encoder=replace(unet, out_channels=unet.in_channels))
     tensors: dict[str, NDArray[np.generic]] = {}
-    for kind in CONTROLNET.networks:
+    for kind in CONTROLNET.networks.values():
         for key, shape in expected_shapes(kind, config).items():
             values = _values(f"{seed}/controlnet", key, shape, draw or _draw)
             if key.startswith(_CONTROL_ENDS):

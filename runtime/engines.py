@@ -24,6 +24,7 @@ from graphs.plan import EngineRef, NetworkBinding, WeightRef
 from runtime.arena import DeviceArena
 from runtime.backends.backend import Backend, EngineSpec, LoadSpec, Module
 from runtime.network_weights import NetworkWeights
+from runtime.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class Engines:
         self.loads = 0
         self._artifacts, self._backend = artifacts, backend
         self._spec = LoadSpec(device, threads, DeviceArena(device))
-        self._lock, self._turn = threading.Lock(), threading.RLock()
+        self._lock, self._turn = threading.Lock(), Turn()
         self._backends: dict[str, Backend] = {}
         self._slots: dict[_Key, _Slot] = {}
         self._plans: Counter[_Key] = Counter()  # how many open plans have an engine
@@ -136,9 +137,10 @@ class Engines:
             self._free(lambda key: key not in self._plans)
 
     def turn(self, bindings: Iterable[NetworkBinding]) -> AbstractContextManager[object]:
-        """To be held for a run with these engines: waits for other runs where an engine takes one caller at a time."""
+        """To be held for a run with these engines: waits for runs of other threads where an engine takes one caller at
+        a time."""
         alone = any(not self._backend_of(binding.engine.backend).reentrant for binding in bindings)
-        return self._turn if alone else contextlib.nullcontext()
+        return self._turn.held() if alone else contextlib.nullcontext()
 
     # --- in a run
 

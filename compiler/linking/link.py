@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from compiler.exporting.export import Exported, Initializer, emit, form_version, trace
+from compiler.linking.casting import FindFile
 from compiler.linking.engine_sizes import network_profile
 from compiler.linking.known import Known, identity
-from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
+from compiler.linking.specialise import ResolvedNetwork, resolve_network
 from compiler.linking.weights import materialise
 from compiler.models.weights_tree import layered, weights_hash
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef

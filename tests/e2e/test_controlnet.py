@@ -332,5 +332,5 @@ def test_explain_says_what_becomes_of_each_node(tmp_path: Path) -> None:
     report = json.loads(command("explain", tmp_path / "w.json", "--json").stdout)
     fates = {row["class_type"]: (row["fate"], row["why"]) for row in report["nodes"]}
     assert fates["ControlNetLoader"][0] == fates["ControlNetApplyAdvanced"][0] == "compiled"
-    assert "controlnet_core" in fates["KSampler"][1]
-    assert "controlnet_core" in report["networks"].values()
+    assert "control_core" in fates["KSampler"][1]
+    assert "control_core" in report["networks"].values()

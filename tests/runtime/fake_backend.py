@@ -107,18 +107,25 @@ def _decoder(inputs: Tensors) -> dict[str, torch.Tensor]:
     return {"image": torch.sigmoid(pixels).movedim(1, -1).contiguous()}
 
 
+CAST = {"text": "clip_l", "denoiser": "unet", "decoder": "vae_decoder", "encoder": "vae_encoder"}
 FUNCTIONS = {"unet": _unet, "clip_l": _clip, "vae_decoder": _decoder}
 
 
 def completed(program: Program) -> Program:
     """With the attrs and facts that the compiler reads from a checkpoint."""
 
+    cast = {
+        name: replace(use, id=name.replace(use.kind, CAST[use.kind]), kind=CAST[use.kind])
+        for name, use in program.networks.items()
+    }
+    ids = {name: use.id for name, use in cast.items()}
+
     def step(s: Step) -> Step:
-        networks = {"clip_l" if role == "text.0" else role: name for role, name in s.networks.items()}
+        networks = {"clip_l" if role == "text.0" else role: ids[name] for role, name in s.networks.items()}
         return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs}, networks=networks)
 
     models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
-    networks = {n: replace(u, kind="clip_l") if u.kind == "text" else u for n, u in program.networks.items()}
+    networks = {use.id: use for use in cast.values()}
     steps = with_conditions((step(s) for s in program.steps), models)
     return replace(program, steps=steps, models=models, networks=networks)
 
