@@ -79,7 +79,9 @@ def compile_into(
     What the check was lenient about goes to the log, besides what reading the workflow has said already.
     """
     from compiler.compile import compile_workflow, write
+    from runtime.store_settings import keep_torch_in
 
+    keep_torch_in(store.root)
     if dump is not None:
         _empty(dump)
     result = compile_workflow(
@@ -89,7 +91,7 @@ def compile_into(
         if problem not in graph.warnings:
             log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
     log.info("%s", result.why_backend)
-    write(result, plan_dir)
+    write(result, plan_dir, store.root)
     return result
 
 
