@@ -63,8 +63,8 @@ def torch_findings() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
-            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}, {driver_version()}"
-            yield Finding("torch", f"cuda:{index}", OK, detail)
+            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}"
+            yield Finding("torch", f"cuda:{index}", OK, f"{detail}, {driver_version()}")
     elif _nvidia_present():
         yield Finding(
             "torch",

@@ -191,7 +191,7 @@ def test_doctor_says_what_each_backend_can_do_here() -> None:
 
 
 def test_doctor_reads_the_version_of_the_nvidia_driver(tmp_path: Path) -> None:
-    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build")
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Open Kernel Module  580.159.04  Release Build")
     assert driver_version(tmp_path / "version") == "driver 580.159.04"
     (tmp_path / "version").write_text("no number")
     assert driver_version(tmp_path / "version") == "driver of unknown version"
