@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from runtime.sampling.sampler import Sampler
 
 
-def dpmpp_2s_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def dpmpp_2s_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, eta: float = 1.0, s_noise: float = 1.0) -> Sampler:
     """Algorithm 1 (2S, r = 1/2) from sigma to sigma_down, then fresh noise of sigma_up."""
     for sigma, sigma_next in pairwise(sigmas):
         denoised = (yield x, sigma).denoised
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up = ancestral_step(sigma, sigma_next, eta)
         if down == 0:
             x = denoised
             continue
@@ -30,7 +30,7 @@ def dpmpp_2s_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
         halfway = (middle / sigma) * x - (-h * 0.5).expm1() * denoised
         denoised = (yield halfway, middle).denoised
         x = (down / sigma) * x - (-h).expm1() * denoised
-        x = x + noise(sigma, sigma_next) * up
+        x = x + noise(sigma, sigma_next) * (s_noise * up)
     return x
 
 
