@@ -13,7 +13,7 @@ from graphs.dims import Size
 from graphs.program import Program
 
 Json = Any
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 COMPATS = ("comfyui-0.8", "comfyui-0.3")  # the ComfyUI to agree with where versions differ; the first is the default
 PRECISIONS = ("fp32", "fp16", "bf16")  # of an engine
