@@ -7,6 +7,9 @@ SHELL := /bin/bash
 VENV ?= .venv
 export VENV
 PY := $(VENV)/bin/python
+# a worker for each core, of which one takes up to 2 GB of memory; `make test WORKERS=0` runs everything in one process
+WORKERS ?= auto
+SPREAD := -n $(WORKERS) --maxprocesses 4 --dist worksteal --durations 15
 # where `make parity` keeps the checkpoints that it generates (8 GB, SDXL 15 GB): outside the repository
 PARITY_MODELS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/comfyc/parity-models
 PARITY_BACKENDS ?= eager onnxruntime
@@ -32,10 +35,10 @@ imports: setup ## the packages import one way only
 	@$(VENV)/bin/lint-imports
 
 unit: setup
-	@$(PY) -m pytest -m "not slow and not parity and not gpu"
+	@$(PY) -m pytest $(SPREAD) -m "not slow and not parity and not gpu"
 
 slow: setup ## the tests that take minutes
-	@$(PY) -m pytest -m "slow and not parity and not gpu"
+	@$(PY) -m pytest $(SPREAD) -m "slow and not parity and not gpu"
 
 parity-models: setup ## generate the full-size models that parity and bench use (8 GB, once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sd15

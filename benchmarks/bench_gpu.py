@@ -1,230 +1,222 @@
 """How fast plans run on one NVIDIA GPU: load, first picture, pictures per second, memory, distance to float32.
 
-usage: python -m benchmarks.bench_gpu [--cases sd15,sdxl] [--backends inductor,eager] [--runs N] [--json FILE]
+usage: python -m benchmarks.bench_gpu [PART...] [--folder DIR] [--json FILE] [--runs N] [--seconds N]
+       [--build-seconds N]
 
-Each case writes a checkpoint of its family's full size with random weights, compiles the default workflow (20 Euler
-steps, CFG, VAE) at its size with every backend, and draws in a fresh process for each plan. The reference picture is
-eager float32's on the same GPU. Weights are untrained: pictures are patterns, distances are those of such pictures.
+Parts are done in order, and the results are written after each of them. CASE is sd15 or sdxl, PLAN a name of
+gpu_cases.PLANS:
+
+    build:CASE/PLAN          compile a plan; builds that stand together run at once, with tuning one at a time
+    draw:CASE/PLAN[/BATCH]   draw in a fresh process
+    sizes:CASE/PLAN/WxH,...  draw at each size, after the usual one
+    switch:CASE/BACKEND      other checkpoints and LoRAs in one process, builds counted
+    gpu_tests                tests/gpu
+
+Without parts: all of PARTS. Checkpoints are of each family's full size with random weights, so pictures are patterns,
+and distances are those of such pictures. Each plan's picture is compared with eager float32's on the same GPU.
+--seconds: what has not begun by then is not begun. Builds that still run then, or --build-seconds after they began, are
+stopped: what they have finished is in the store of --folder, where the next call with this folder finds it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
-from benchmarks import synthetic
-from compiler.families import SD1, SDXL, Family
-from compiler.networks.text import TextConfig
-from compiler.networks.unet_config import UNetConfig
-from compiler.networks.vae import VaeConfig
-from graphs.examples import example
-from graphs.program import Step
+from benchmarks.gpu_cases import CASES, PLANS, prompt, reference_of, write_files
 
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parent.parent
-STEPS = 20
-SAMPLER = "3"
+PARTS = (
+    "build:sd15/inductor-b8", "build:sd15/eager-fp32", "build:sd15/eager-fp16", "draw:sd15/eager-fp32",
+    "draw:sd15/eager-fp16", "draw:sd15/inductor-b8", "draw:sd15/inductor-b8/8",
+    "build:sdxl/inductor", "build:sdxl/eager-fp32", "build:sdxl/eager-fp16", "draw:sdxl/eager-fp32",
+    "draw:sdxl/eager-fp16", "draw:sdxl/inductor",
+    "switch:sd15/inductor", "build:sd15/inductor-controlnet", "draw:sd15/inductor-controlnet",
+    "build:sd15/inductor-sizes", "sizes:sd15/inductor-sizes/512x768,768x512,768x768", "gpu_tests",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
-    """limit_s, comfyui_s: seconds a picture of batch 1: the aim, and ComfyUI's on an H200."""
+class Bench:
+    """folder: models, plans, store and pictures. report: what has been found; written to `json_file` by save()."""
 
-    family: Family
-    configs: Mapping[str, Any]
-    side: int
-    limit_s: float
-    comfyui_s: float
+    def __init__(self, folder: Path, json_file: Path | None, runs: int, seconds: float, build_seconds: float) -> None:
+        import torch
 
+        self.folder, self._json, self._runs = folder, json_file, runs
+        self._began, self._end, self._build_seconds = time.time(), time.time() + seconds, build_seconds
+        self._building: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+        self.report: Row = {
+            "device": torch.cuda.get_device_name(), "torch": torch.__version__, "builds": {}, "rows": [],
+            "switches": {}, "not_run": {},
+        }  # fmt: skip
 
-CASES = {
-    "sd15": Case(SD1, {"unet": UNetConfig(), "vae": VaeConfig(), "clip_l": TextConfig()}, 512, 0.125, 0.597),
-    "sdxl": Case(
-        SDXL,
-        {
-            "unet": UNetConfig(
-                widths=(320, 640, 1280), res_blocks=(2, 2, 2), depths=(0, 2, 10), middle_depth=10, context_width=2048,
-                heads=None, linear_projection=True, vector_width=2816,
-            ),
-            "vae": VaeConfig(),
-            "clip_l": TextConfig(),
-            "clip_g": TextConfig(width=1280, layers=32, inner=5120, activation="gelu", projection=1280),
-        },
-        1024, 0.62, 1.082,
-    ),
-}  # fmt: skip
-# name -> options of `comfyc compile`
-PLANS = {
-    "eager-fp32": ("--backend", "eager", "--device", "cuda", "--precision", "fp32"),
-    "inductor": ("--backend", "inductor"),
-    "eager-fp16": ("--backend", "eager", "--device", "cuda", "--precision", "fp16"),
-}
+    def save(self) -> None:
+        if self._json is not None:
+            self._json.write_text(json.dumps(self.report, indent=1) + "\n", "utf-8")
 
+    def part(self, text: str) -> None:
+        """Does a part; what fails or is too late is noted, and the next one goes on."""
+        what, _, rest = text.partition(":")
+        fields = rest.split("/")
+        if what != "build":
+            self.wait()
+        if time.time() > self._end:
+            self.report["not_run"][text] = "no time left"
+            self.save()
+            return
+        try:
+            getattr(self, f"do_{what}")(*fields)
+        except (subprocess.SubprocessError, OSError, RuntimeError, ValueError) as error:
+            self.report["not_run"][text] = str(error)[-400:]
+            self._say(f"{text} failed: {error}")
+        self.save()
 
-def write_checkpoint(case: Case, path: Path) -> None:
-    """Full size, drawn on the GPU: the counter-based draws of synthetic take minutes for SDXL."""
-    import torch
+    # --- parts
 
-    def draw(name: str, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float32]]:
-        generator = torch.Generator("cuda").manual_seed(zlib.crc32(name.encode()))
-        drawn = torch.randn(math.prod(shape), generator=generator, device="cuda")
-        return drawn.cpu().numpy().reshape(shape)
+    def do_build(self, name: str, kind: str) -> None:
+        plan, side = PLANS[kind], CASES[name].side
+        write_files(name, self.folder / "models", plan.workflow)
+        low, high = plan.sides or (side, side)
+        workflow, log = self.folder / f"{name}-{plan.workflow}.json", self.folder / f"{name}-{kind}.log"
+        workflow.write_text(json.dumps(prompt(name, plan.workflow)), "utf-8")
+        command = [sys.executable, "-m", "comfyc", "compile", str(workflow), "-o", str(self._plan(name, kind)), "-v"]
+        options = ["--size", f"{low}..{high}", "--batch", plan.batch, "--models", str(self.folder / "models")]
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [*command, *plan.options, *options], cwd=ROOT, env=self._environment(), stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        self._building[f"{name}/{kind}"] = (process, time.time())
+        self._say(f"build {name}/{kind} begun")
 
-    synthetic.write_family(path, case.family, case.configs, draw=draw)
+    def wait(self) -> None:
+        """For the builds that run. Raises nothing: one that failed or was stopped is noted."""
+        for what, (process, began) in self._building.items():
+            try:
+                status = process.wait(max(0.0, min(self._end, began + self._build_seconds) - time.time()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                status = process.wait()
+            took = time.time() - began
+            if status:
+                log = (self.folder / f"{what.replace('/', '-')}.log").read_text("utf-8", errors="replace")
+                self.report["not_run"][f"build:{what}"] = f"status {status} after {took:.0f} s: {log[-600:]}"
+            else:
+                self.report["builds"][what] = {"compile_s": took}
+            self._say(f"build {what}: status {status} after {took:.1f} s")
+        self._building.clear()
+        self.save()
 
+    def do_draw(self, name: str, kind: str, batch: str = "1") -> None:
+        case, count = CASES[name], int(batch)
+        row: Row = {"case": name, "plan": kind, "side": case.side, "batch": count}
+        row |= self._drawn(name, kind, "--batch", batch)
+        each = row["picture_s"] / count
+        row |= {
+            "images_per_s": 1 / each, "of_limit": each / case.limit_s, "of_comfyui": each / case.comfyui_s,
+            "of_diffusers": each / case.diffusers_s,
+        }  # fmt: skip
+        reference = next((r for r in self.report["rows"] if (r["case"], r["plan"]) == (name, reference_of(kind))), None)
+        if reference is not None and count == 1 and reference["plan"] != kind:
+            row["distance"] = distance(Path(row["picture"]), Path(reference["picture"]))
+        self._add(row)
 
-def compiled(workflow: Path, plan: Path, options: tuple[str, ...], side: int, folder: Path) -> float:
-    """Seconds that compiling took."""
-    command = [sys.executable, "-m", "comfyc", "compile", str(workflow), "-o", str(plan), *options]
-    began = time.time()
-    subprocess.run(
-        [*command, "--size", f"{side}x{side}", "--batch", "1", "--models", str(folder / "models")], check=True,
-        cwd=ROOT, env=_environment(folder), stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-    return time.time() - began
+    def do_sizes(self, name: str, kind: str, sizes: str) -> None:
+        self._add({"case": name, "plan": kind, "side": CASES[name].side, "batch": 1,
+                   **self._drawn(name, kind, "--sizes", sizes)})  # fmt: skip
 
+    def do_switch(self, name: str, backend: str) -> None:
+        for workflow, checkpoint in (("loras", 0), ("plain", 1)):
+            write_files(name, self.folder / "models", workflow, checkpoint)
+        command = [sys.executable, "-m", "benchmarks.gpu_switch", name, backend, str(self.folder)]
+        self.report["switches"][f"{name}/{backend}"] = self._child(command)
+        self._say(json.dumps(self.report["switches"]))
 
-def drawn(plan: Path, runs: int, folder: Path) -> Row:
-    """A fresh process's report; see work."""
-    environment = {**_environment(folder), "BENCH_STARTED": str(time.time())}
-    command = [sys.executable, "-m", "benchmarks.bench_gpu", "--worker", str(plan), "--runs", str(runs)]
-    done = subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    row: Row = json.loads(done.stdout.splitlines()[-1])
-    return row
+    def do_gpu_tests(self, *_: str) -> None:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/gpu"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=max(1.0, self._end - time.time()), check=False)  # fmt: skip
+        self.report["gpu_tests"] = done.stdout.strip().splitlines()[-1]
+        self._say(done.stdout[-3000:])
 
+    # --- with
 
-def _environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "COMFYC_CACHE": str(folder / "store"), "PYTHONPATH": str(ROOT)}
+    def _plan(self, name: str, kind: str) -> Path:
+        return self.folder / f"{name}-{kind}.plan"
 
+    def _drawn(self, name: str, kind: str, *options: str) -> Row:
+        count = self._runs if PLANS[kind].options[1] != "eager" else min(3, self._runs)  # slow, and not the question
+        runs = ["--runs", str(count), "--input", str(self.folder / "input")]
+        return self._child(
+            [sys.executable, "-m", "benchmarks.gpu_worker", str(self._plan(name, kind)), *runs, *options]
+        )
 
-def work(plan: Path, runs: int) -> Row:
-    """In a process of its own: opens a plan, draws, and says how long each part took, in seconds of the wall clock.
+    def _child(self, command: list[str]) -> Row:
+        """The last line that a process prints."""
+        log = self.folder / "child.log"
+        environment = self._environment() | {"BENCH_STARTED": str(time.time())}
+        with log.open("w", encoding="utf-8") as file:
+            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=file, text=True,
+                                  timeout=max(1.0, self._end + 60 - time.time()), check=False)  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"status {done.returncode}: {log.read_text('utf-8')[-1500:]}")
+        row: Row = json.loads(done.stdout.splitlines()[-1])
+        return row
 
-    picture_s: from the request to the pixels on the GPU; with_png_s: to the PNG on disk."""
-    started = float(os.environ["BENCH_STARTED"])
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)  # says how long each engine took to load
-    import torch
+    def _add(self, row: Row) -> None:
+        self.report["rows"].append(row)
+        self._say(json.dumps(row))
 
-    from runtime.session import Session
-    from runtime.store import Store
+    def _say(self, text: str) -> None:
+        print(f"[{time.time() - self._began:6.1f} s] {text}", flush=True)
 
-    imported = time.time()
-    output = plan.parent / f"out-{plan.stem}"
-    pixels: list[float] = []
-
-    def before(step: Step) -> None:
-        if step.op == "save_image":
-            torch.cuda.synchronize()
-            pixels.append(time.time())
-
-    with Session.open(plan, store=Store()) as session:
-        opened = time.time()
-        rows: list[Row] = []
-        for turn in range(runs + 1):
-            begin = time.time()
-            result = session.run({f"{SAMPLER}.seed": 42 + turn}, output_dir=output, on_step=before)
-            ended = time.time()
-            rows.append({
-                "run_s": ended - begin, "picture_s": pixels[-1] - begin, "ms": dict(result.step_ms),
-                "load_s": result.seconds["load"],
-            })  # fmt: skip
-    warm = sorted(rows[1:], key=lambda row: float(row["run_s"]))
-    usual = warm[len(warm) // 2]
-    return {
-        "import_s": imported - started,
-        "open_s": opened - imported,
-        "load_s": rows[0]["load_s"],
-        "first_run_s": rows[0]["run_s"],
-        "start_to_first_picture_s": opened - started + rows[0]["run_s"],
-        "picture_s": median(row["picture_s"] for row in warm),
-        "picture_s_least": min(row["picture_s"] for row in warm),
-        "with_png_s": median(row["run_s"] for row in warm),
-        "phases_ms": {name: ms for name, ms in usual["ms"].items() if ms > 0.1},
-        "peak_vram_gib": torch.cuda.max_memory_allocated() / 2**30,
-        "reserved_vram_gib": torch.cuda.max_memory_reserved() / 2**30,
-        "picture": str(result.files[0].path),
-    }
+    def _environment(self) -> dict[str, str]:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return {**os.environ, "COMFYC_CACHE": str(self.folder / "store"), "PYTHONPATH": path}
 
 
 def distance(picture: Path, reference: Path) -> Row:
-    """psnr_db over 8-bit pixels, and the largest difference of one."""
+    """psnr_db over 8-bit pixels, the largest difference of one, and the reference's standard deviation."""
     from PIL import Image
 
     a, b = (np.asarray(Image.open(p).convert("RGB"), np.float64) for p in (picture, reference))
     error = float(np.mean((a - b) ** 2))
     return {
-        "psnr_db": 10 * math.log10(255**2 / error) if error else math.inf,
+        "psnr_db": 10 * math.log10(255**2 / error) if error else None,
         "largest": float(np.abs(a - b).max()),
         "std": float(b.std()),
     }
 
 
-def measure(name: str, case: Case, plans: tuple[str, ...], runs: int, folder: Path) -> list[Row]:
-    models = folder / "models" / "checkpoints"
-    models.mkdir(parents=True, exist_ok=True)
-    began = time.time()
-    write_checkpoint(case, models / f"{name}.safetensors")
-    print(f"{name}: checkpoint written in {time.time() - began:.1f} s", flush=True)
-    workflow = folder / f"{name}.json"
-    prompt = json.loads(example("default", api=True).read_text("utf-8"))
-    prompt["4"]["inputs"]["ckpt_name"] = f"{name}.safetensors"
-    prompt["5"]["inputs"].update(width=case.side, height=case.side)
-    prompt[SAMPLER]["inputs"].update(steps=STEPS, sampler_name="euler", scheduler="normal", cfg=7.0)
-    workflow.write_text(json.dumps(prompt), "utf-8")
-    rows: list[Row] = []
-    for plan in plans:
-        row: Row = {"case": name, "plan": plan, "side": case.side, "steps": STEPS, "batch": 1}
-        path = folder / f"{name}-{plan}.plan"
-        try:
-            row["compile_s"] = compiled(workflow, path, PLANS[plan], case.side, folder)
-            print(f"{name} {plan}: compiled in {row['compile_s']:.1f} s", flush=True)
-            row |= drawn(path, runs, folder)
-        except subprocess.CalledProcessError as error:
-            rows.append(row | {"failed": str(error)})
-            print(f"{name} {plan}: failed", flush=True)
-            continue
-        row |= {"of_limit": row["picture_s"] / case.limit_s, "of_comfyui": row["picture_s"] / case.comfyui_s}
-        if rows and "picture" in rows[0]:
-            row["distance"] = distance(Path(row["picture"]), Path(rows[0]["picture"]))
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default="sd15,sdxl")
-    parser.add_argument("--plans", default=",".join(PLANS))
-    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("parts", nargs="*", default=PARTS)
+    parser.add_argument("--folder", type=Path, help="kept; a temporary one without")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--worker", type=Path)
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=3600)
+    parser.add_argument("--build-seconds", type=float, default=3600)
     given = parser.parse_args(argv)
-    if given.worker is not None:
-        print(json.dumps(work(given.worker, given.runs)))
-        return 0
-    import torch
-
-    report: Row = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "rows": []}
     with tempfile.TemporaryDirectory() as temporary:
-        for name in given.cases.split(","):
-            report["rows"] += measure(name, CASES[name], tuple(given.plans.split(",")), given.runs, Path(temporary))
-            if given.json is not None:
-                given.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        bench = Bench(folder.resolve(), given.json, given.runs, given.seconds, given.build_seconds)
+        for part in given.parts or PARTS:
+            bench.part(part)
+        bench.wait()
+        bench.save()
     return 0
 
 

@@ -98,7 +98,12 @@ def write_sd2(path: Path, *, seed: int = 0, velocity: bool = False) -> None:
 
 
 def write_family(
-    path: Path, family: Family, configs: Mapping[str, Config], *, seed: int = 0, dtype: str = "float16",
+    path: Path,
+    family: Family,
+    configs: Mapping[str, Config],
+    *,
+    seed: int = 0,
+    dtype: str = "float16",
     draw: Draw | None = None,
 ) -> None:
     """A checkpoint of a family. configs: of its parts, by name. draw: in place of the draws that are the same on every
@@ -107,7 +112,11 @@ def write_family(
 
 
 def _family_tensors(
-    family: Family, configs: Mapping[str, Config], seed: int, dtype: str, prefixes: bool = True,
+    family: Family,
+    configs: Mapping[str, Config],
+    seed: int,
+    dtype: str,
+    prefixes: bool = True,
     draw: Draw | None = None,
 ) -> dict[str, NDArray[np.generic]]:
     """The tensors of a file of the family, under the names that its files have."""
@@ -116,7 +125,7 @@ def _family_tensors(
         place = next(place for place in family.places if place.part.name == name)
         prefix = place.prefix if prefixes else ""
         shapes: dict[str, tuple[int, ...]] = {}
-        for kind in PARTS[name].networks:
+        for kind in PARTS[name].networks.values():
             shapes |= expected_shapes(kind, config)
         part: dict[str, NDArray[np.generic]] = {}
         for key, shape in shapes.items():
@@ -172,9 +181,10 @@ def write_lora(
     start: str = "lora_unet_down",
     rank: int = 4,
     seed: int = 0,
+    draw: Draw | None = None,
 ) -> None:
     """A LoRA of the attentions of a U-Net and of text encoders by part, in kohya's names and float16. start: of the
-    names of the U-Net's modules, which has several for each."""
+    names of the U-Net's modules, which has several for each. draw: as for write_family."""
     shapes = {k.removesuffix(".weight"): s for k, s in expected_shapes("unet", unet).items() if ".attn" in k}
     names = {name: shapes[module] for name, module in unet_aliases(shapes, unet).items() if name.startswith(start)}
     for part, config in (texts or {}).items():
@@ -182,29 +192,38 @@ def write_lora(
         inner = {k.removesuffix(".weight"): s for k, s in expected_shapes(part, config).items() if "_proj.weight" in k}
         flat = encoder.lora_flat[-1]
         names |= {name: inner[m] for name, m in text_aliases(inner, encoder).items() if name.startswith(flat)}
+    draw = draw or _draw
     tensors: dict[str, NDArray[np.generic]] = {}
     for name, shape in sorted(names.items()):
         if len(shape) != 2:
             continue
         out, width = shape
-        down = _draw(f"{seed}/{name}.down", (rank, width)) / math.sqrt(width)
+        down = draw(f"{seed}/{name}.down", (rank, width)) / math.sqrt(width)
         tensors[f"{name}.lora_down.weight"] = down.astype(np.float16)
-        tensors[f"{name}.lora_up.weight"] = (_draw(f"{seed}/{name}.up", (out, rank)) * 0.5).astype(np.float16)
+        tensors[f"{name}.lora_up.weight"] = (draw(f"{seed}/{name}.up", (out, rank)) * 0.5).astype(np.float16)
         tensors[f"{name}.alpha"] = np.array(rank, dtype=np.float16)
     _save(tensors, path)
 
 
 def write_controlnet(
-    path: Path, *, unet: UNetConfig, seed: int = 0, prefix: str = "", dtype: str = "float16", strength: float = 1.0
+    path: Path,
+    *,
+    unet: UNetConfig,
+    seed: int = 0,
+    prefix: str = "",
+    dtype: str = "float16",
+    strength: float = 1.0,
+    draw: Draw | None = None,
 ) -> None:
     """A ControlNet that fits a U-Net, in the original layout. prefix: "" or "control_model.".
 
-    strength: of the last layers, which a training starts at 0; at 1 a hint changes the picture plainly."""
+    strength: of the last layers, which a training starts at 0; at 1 a hint changes the picture plainly. draw: as for
+    write_family."""
     config = ControlNetConfig(encoder=replace(unet, out_channels=unet.in_channels))
     tensors: dict[str, NDArray[np.generic]] = {}
-    for kind in CONTROLNET.networks:
+    for kind in CONTROLNET.networks.values():
         for key, shape in expected_shapes(kind, config).items():
-            values = _values(f"{seed}/controlnet", key, shape)
+            values = _values(f"{seed}/controlnet", key, shape, draw or _draw)
             if key.startswith(_CONTROL_ENDS):
                 values = values * np.float32(strength)
             tensors[prefix + key] = values.astype(dtype)

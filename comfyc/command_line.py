@@ -20,6 +20,7 @@ from graphs.errors import ComfycError
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "compile": ("compile", "Compile a workflow into a plan."),
     "run": ("run", "Run a plan, or a workflow (compiled on first use)."),
+    "bench": ("bench", "Measure how long a plan or a workflow takes, phase by phase."),
     "convert": ("convert", "Turn a workflow file into API JSON, on stdout."),
     "check": ("check", "Check workflows and list every problem."),
     "explain": ("explain", "Show what the compiler makes of a workflow, pass by pass."),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -61,7 +63,7 @@ def torch_findings() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
-            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}"
+            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}, {_driver()}"
             yield Finding("torch", f"cuda:{index}", OK, detail)
     elif _nvidia_present():
         yield Finding(
@@ -95,6 +97,21 @@ def tensorrt_findings() -> Iterator[Finding]:
         return
     detail = f"{state.version}, builds engines for {', '.join(TARGETS)}; {state.reason}"
     yield Finding("tensorrt", "tensorrt-rtx", OK, detail)
+
+
+def backend_findings() -> Iterator[Finding]:
+    """What each backend of torch can do here, and on which device."""
+    from runtime.backends import backend
+
+    for name in ("eager", "inductor"):
+        try:
+            state = backend(name).available()
+        except (ImportError, OSError) as error:
+            yield Finding("backends", name, FAIL, f"cannot be used: {error}", "reinstall torch")
+            continue
+        can = {(True, True): "compiles and runs", (False, True): "runs, does not compile"}
+        detail = can.get((state.can_build, state.can_run), "not usable here")
+        yield Finding("backends", name, OK, f"{detail}: {state.reason}", "" if state.can_build else state.hint)
 
 
 def machine_findings() -> Iterator[Finding]:
@@ -175,6 +192,23 @@ def folder_findings(models: Sequence[Path]) -> Iterator[Finding]:
 
 def _nvidia_present() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _driver(file: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """The NVIDIA driver's version, where the system says: "driver 580.159.04"."""
+    try:
+        text = file.read_text("utf-8", errors="replace")
+    except OSError:
+        text = _answer_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    found = re.search(r"\d{3}\.\d+(\.\d+)?", text)
+    return f"driver {found[0]}" if found else "driver of unknown version"
+
+
+def _answer_of(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 def _cpu_flags() -> frozenset[str]:

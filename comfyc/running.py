@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from graphs.errors import DeviceError, PlanError, StoreError
+from graphs.errors import DeviceError, PlanError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    import click
+
     from compiler.linking.link import Counts
     from compiler.options import CompileOptions
     from graphs.graph import Graph
@@ -60,6 +62,20 @@ def open_plan(
     session, folders = Session.open(plan_dir, store=Store(), engines=engines), folders_of(models, input_dir)
     session.embeddings = folders.embeddings
     return Opened(session, plan_dir, dict(settings), _input_of(folders))
+
+
+def refuse_compile_options(ctx: click.Context, allowed: Collection[str] = ()) -> None:
+    """What a plan was compiled with cannot be changed when it runs. Raises UsageError."""
+    from click.core import ParameterSource
+
+    fixed = {"backend", "precision", "batch", "size", "targets", "freeze", "compat", "strict", "level"} - set(allowed)
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name in fixed:
+            raise UsageError(
+                f"{parameter.opts[-1]} is decided when a workflow is compiled",
+                hint="compile the workflow with it: `comfyc compile WORKFLOW -o PLAN ...`, or run the workflow itself",
+            )
 
 
 def open_workflow(

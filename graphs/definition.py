@@ -42,8 +42,8 @@ class Builder(Protocol):
     def operand(self, name: str) -> Operand:
         """The input as a run-time operand (LATENT, IMAGE, MASK, or a widget)."""
 
-    def network(self, kind: str, weights: Weights, **options: Json) -> str:
-        """Registers a network use and returns its id; equal uses share one id."""
+    def network(self, role: str, weights: Weights, **options: Json) -> str:
+        """Registers the use of a network in a role (graphs.roles) and returns its id; equal uses share one id."""
 
     def model_use(self, model: ModelValue) -> str:
         """Registers a model whose facts a step needs and returns its id; equal ones share one id."""

@@ -5,6 +5,7 @@ plan.json is versioned and readable. Engines and weights are referenced by conte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,17 +46,20 @@ class EngineRef:
 
 @dataclass(frozen=True)
 class WeightLayer:
-    """A weight file in the store: initializer name -> tensor, in the engine's dtype and layout."""
+    """A weight file in the store: whole tensors by name, in the engine's dtype and layout; with a strength, the factors
+    that a LoRA changes them by, multiplied out when an engine is loaded."""
 
     key: str
     sha256: str
     size_bytes: int
+    strength: float | None = None
 
 
 @dataclass(frozen=True)
 class WeightRef:
-    """The weights of a network. layers: the base file, which has every weight, then files of changed tensors (LoRAs,
-    merges); the later wins. sources: (kind/name, sha256) of the files that they were made from."""
+    """The weights of a network. layers: the base file, which has every weight; a file of tensors in their place, where
+    models are merged; then factors, each on top of what there is. sources: (kind/name, sha256) of the files that they
+    were made from."""
 
     layers: tuple[WeightLayer, ...]
     sources: tuple[tuple[str, str], ...] = ()
@@ -63,6 +67,11 @@ class WeightRef:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("no layer of weights")
+        kinds = [layer.strength is not None for layer in self.layers]
+        if kinds[0] or kinds != sorted(kinds):
+            raise ValueError("factors below whole tensors")
+        if not all(math.isfinite(layer.strength or 0.0) for layer in self.layers):
+            raise ValueError("a strength that is no number")
 
     @property
     def size_bytes(self) -> int:

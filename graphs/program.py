@@ -33,8 +33,8 @@ class Parameter:
 
 @dataclass(frozen=True)
 class NetworkUse:
-    """A network a program calls. kind is a key of compiler.networks.NETWORKS, e.g. "unet", "unet_core",
-    "unet_context", "unet_time", "controlnet_hint", "vae_decoder", "vae_decoder_u8", "vae_encoder", "clip_l".
+    """A network a program calls. kind is a role (graphs.roles) as it is lowered; once its file is open a key of
+    compiler.networks.NETWORKS: "unet", "unet_core", "vae_decoder_u8", "clip_l" ...
 
     options: what changes the exported graph beyond the architecture (e.g. {"stop_layer": -2}); part of the engine key.
     """

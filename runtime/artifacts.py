@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from graphs.errors import PlanError
 from graphs.plan import EngineRef, WeightRef
+from runtime.network_weights import LayerFile, NetworkWeights
+from runtime.scratch import make_scratch
 from runtime.store import Entry, Store
 
 
@@ -19,9 +22,10 @@ class StoreArtifacts:
         """Raises PlanError, StoreError."""
         return self._entry(engine.key, engine.sha256).path
 
-    def weights_paths(self, weights: WeightRef) -> tuple[Path, ...]:
+    def weights(self, weights: WeightRef) -> NetworkWeights:
         """Raises PlanError, StoreError."""
-        return tuple(self._entry(layer.key, layer.sha256).path for layer in weights.layers)
+        layers = [LayerFile(self._entry(one.key, one.sha256).path, one.strength) for one in weights.layers]
+        return NetworkWeights(layers, partial(make_scratch, self._store.root))
 
     def _entry(self, key: str, sha256: str) -> Entry:
         hint = "compile the workflow again"

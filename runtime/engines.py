@@ -23,6 +23,8 @@ from graphs.errors import DeviceError, PlanError
 from graphs.plan import EngineRef, NetworkBinding, WeightRef
 from runtime.arena import DeviceArena
 from runtime.backends.backend import Backend, EngineSpec, LoadSpec, Module
+from runtime.network_weights import NetworkWeights
+from runtime.turns import Turn
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,7 @@ class Artifacts(Protocol):
 
     def engine_path(self, engine: EngineRef) -> Path: ...
 
-    def weights_paths(self, weights: WeightRef) -> tuple[Path, ...]:
-        """Safetensors files to be memory-mapped, the base first; the later wins."""
+    def weights(self, weights: WeightRef) -> NetworkWeights: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,25 +52,34 @@ class Lease:
 
 @dataclass(eq=False)
 class _Slot:
-    """One engine with its weights. lock: held while it is loaded. used: number of its last lease."""
+    """One engine with its weights. lock: held while it is loaded. used: number of its last lease. multiplied_bytes: of
+    the weights that factors change."""
 
     binding: NetworkBinding
     lock: threading.Lock = field(default_factory=threading.Lock)
     module: Module | None = None
+    weights: NetworkWeights | None = None
+    multiplied_bytes: int = 0
     users: int = 0
     used: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """Estimate of what it takes: the files."""
-        return self.binding.engine.size_bytes + self.binding.weights.size_bytes
+        """Estimate of what it takes: the files, and what is multiplied out."""
+        return self.binding.engine.size_bytes + self.binding.weights.size_bytes + self.multiplied_bytes
+
+    def close(self) -> None:
+        if self.module is not None:
+            self.module.close()
+        if self.weights is not None:
+            self.weights.close()
 
 
-_Key = tuple[str, tuple[str, ...]]  # hashes of the engine and of the layers of its weights
+_Key = tuple[str, tuple[tuple[str, float | None], ...]]  # hashes of the engine and of the layers, and their strengths
 
 
 def _key(binding: NetworkBinding) -> _Key:
-    return binding.engine.sha256, tuple(layer.sha256 for layer in binding.weights.layers)
+    return binding.engine.sha256, tuple((layer.sha256, layer.strength) for layer in binding.weights.layers)
 
 
 class Engines:
@@ -99,7 +109,7 @@ class Engines:
         self.loads = 0
         self._artifacts, self._backend = artifacts, backend
         self._spec = LoadSpec(device, threads, DeviceArena(device))
-        self._lock, self._turn = threading.Lock(), threading.RLock()
+        self._lock, self._turn = threading.Lock(), Turn()
         self._backends: dict[str, Backend] = {}
         self._slots: dict[_Key, _Slot] = {}
         self._plans: Counter[_Key] = Counter()  # how many open plans have an engine
@@ -114,7 +124,7 @@ class Engines:
         for network, binding in bindings.items():
             self._check(network, binding.engine)
             self._artifacts.engine_path(binding.engine)
-            self._artifacts.weights_paths(binding.weights)
+            self._artifacts.weights(binding.weights)
         with self._lock:
             self._plans.update({_key(binding) for binding in bindings.values()})
 
@@ -127,9 +137,10 @@ class Engines:
             self._free(lambda key: key not in self._plans)
 
     def turn(self, bindings: Iterable[NetworkBinding]) -> AbstractContextManager[object]:
-        """To be held for a run with these engines: waits for other runs where an engine takes one caller at a time."""
+        """To be held for a run with these engines: waits for runs of other threads where an engine takes one caller at
+        a time."""
         alone = any(not self._backend_of(binding.engine.backend).reentrant for binding in bindings)
-        return self._turn if alone else contextlib.nullcontext()
+        return self._turn.held() if alone else contextlib.nullcontext()
 
     # --- in a run
 
@@ -148,9 +159,13 @@ class Engines:
             with slot.lock:
                 if slot.module is not None:
                     return Lease(slot.module, 0.0, slot)
+                slot.weights = self._artifacts.weights(binding.weights)
+                slot.multiplied_bytes = slot.weights.multiplied_bytes
                 self._make_room()
-                slot.module = self._load(network, binding)
+                slot.module = self._load(network, binding, slot.weights)
         except BaseException:
+            if slot.weights is not None and slot.module is None:
+                slot.weights.close()
             self._return(slot)
             raise
         seconds = time.perf_counter() - started
@@ -193,7 +208,7 @@ class Engines:
         for slot in gone:
             if slot.module is not None:
                 log.info("freed an engine of %s (%d bytes)", slot.binding.engine.backend, slot.size_bytes)
-                slot.module.close()
+            slot.close()
 
     def close(self) -> None:
         """Frees every engine: now where nobody uses it, else when its lease ends. Leases nothing any more."""
@@ -216,10 +231,10 @@ class Engines:
 
     # --- loading
 
-    def _load(self, network: str, binding: NetworkBinding) -> Module:
+    def _load(self, network: str, binding: NetworkBinding, weights: NetworkWeights) -> Module:
         started, engine = time.perf_counter(), binding.engine
         self._check(network, engine)
-        path, weights = self._artifacts.engine_path(engine), self._artifacts.weights_paths(binding.weights)
+        path = self._artifacts.engine_path(engine)
         module = self._backend_of(engine.backend).load(path, weights, self._spec)
         log.info(
             "loaded %s (%s %s) in %.2f s", network, engine.backend, engine.precision, time.perf_counter() - started

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import torch
 
 from graphs.errors import PlanError
+from runtime.tensor_header import DTYPES, size_bytes
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,22 @@ class Place:
 
     path: Path
     offset: int
-    size_bytes: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return size_bytes(self.dtype, self.shape)
+
+    def read(self) -> torch.Tensor:
+        """The weight over a mapping of its own, which goes with it: what was read of it does not stay in memory."""
+        if not self.size_bytes:
+            return torch.empty(self.shape, dtype=self.dtype)
+        try:
+            mapped = np.memmap(self.path, np.uint8, "c", self.offset, (self.size_bytes,))
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, error) from error
+        return torch.from_numpy(mapped).view(self.dtype).reshape(self.shape)
 
 
 def header_fingerprint(path: Path) -> str:
@@ -36,19 +53,28 @@ def places(layers: Sequence[Path]) -> Mapping[str, Place]:
     Raises PlanError: unreadable, or a layer with a weight that the first one lacks or has in another size."""
     found: dict[str, Place] = {}
     for number, path in enumerate(layers):
-        header = _header(path)
-        try:
-            tensors = json.loads(header[8:])
-            tensors.pop("__metadata__", None)
-            spans = {name: tensor["data_offsets"] for name, tensor in tensors.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _unreadable(path, error) from error
-        for name, (first, end) in spans.items():
-            place = Place(path, len(header) + first, end - first)
+        for name, place in _places(path).items():
             if number and (name not in found or found[name].size_bytes != place.size_bytes):
                 raise PlanError("a layer of weights does not fit the one below it", where=f"{path}: {name}", hint=HINT)
             found[name] = place
     return found
+
+
+def _places(path: Path) -> dict[str, Place]:
+    header = _header(path)
+    places = {}
+    try:
+        tensors = json.loads(header[8:])
+        tensors.pop("__metadata__", None)
+        for name, tensor in tensors.items():
+            first, end = tensor["data_offsets"]
+            place = Place(path, len(header) + first, DTYPES[tensor["dtype"]], tuple(tensor["shape"]))
+            if first < 0 or min(place.shape, default=0) < 0 or end - first != place.size_bytes:
+                raise ValueError(f"{name} has {end - first} bytes")
+            places[name] = place
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    return places
 
 
 def map_layers(layers: Sequence[Path]) -> dict[str, torch.Tensor]:

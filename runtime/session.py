@@ -31,6 +31,7 @@ from runtime.pools import pool
 from runtime.preflight import preflight
 from runtime.run_parameters import changed, resolve
 from runtime.sampling.batching import alone
+from runtime.turns import OpenRuns
 from runtime.values import SavedFile
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ class Session:
     """An open plan, of a folder (Session.open) or of memory (the constructor), and the pool that it borrows from.
 
     constants: what steps folded at compile time read, on the pool's device. Engines are loaded by the first run that
-    needs them. Any thread may call run and close; runs wait for each other, and close waits for the run at work.
+    needs them. Any thread may call run and close. Runs of several threads go side by side, or wait for each other where
+    an engine takes one caller at a time; runs that one thread drives together do not wait. close waits for the runs of
+    other threads.
     The constructor raises PlanError, DeviceError.
     """
 
@@ -74,9 +77,8 @@ class Session:
     constants: Mapping[str, torch.Tensor]
     engines: Engines
     open_s: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
     embeddings: Callable[[], Mapping[str, Path]] = dict  # where textual inversions are, by name: asked for at each text
-    _closed: bool = False
+    _runs: OpenRuns = field(default_factory=OpenRuns)
 
     def __post_init__(self) -> None:
         if self.engines.device.partition(":")[0] != self.plan.device:
@@ -162,20 +164,19 @@ class Session:
         """
         values = resolve(self.plan, params or {})
         temp = Path(tempfile.gettempdir()) / "comfyc" if temp_dir is None else Path(temp_dir)
-        with self._lock:
-            if self._closed:
+        with self._runs.counted() as may_run, self.engines.turn(self._used.values()):
+            if not may_run:
                 raise RunError("the session is closed", hint="open the plan again")
-            with self.engines.turn(self._used.values()), Leases(self.engines, self._used) as leases:
+            with Leases(self.engines, self._used) as leases:
                 folders = (Path(input_dir), Path(output_dir), temp)
                 run = _Run(self, leases, values, folders, progress, on_step, cancel, observe)
                 return (yield from run.result())
 
     def close(self) -> None:
-        """Frees the engines that no other open plan has. Later runs raise RunError; closing again does nothing."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self.engines.leave(self._used)
+        """Frees the engines that no other open plan has and no run uses. Later runs raise RunError; closing again does
+        nothing."""
+        if self._runs.close():
+            self.engines.leave(self._used)
 
     def __enter__(self) -> Session:
         return self

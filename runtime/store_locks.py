@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,11 @@ class Locks:
         self._folder = folder
 
     @contextlib.contextmanager
-    def held(self, key: str) -> Iterator[None]:
-        """Waits for whoever has it. Raises OSError, NotImplementedError (a file system without locks)."""
+    def held(self, key: str, *, once: bool = False) -> Iterator[None]:
+        """Waits for whoever has it; any thread may end it. once: nobody ever asks for that key again, so that its file
+        goes. Raises OSError, NotImplementedError (a file system without locks)."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self._folder / f"{key}.lock")
+        lock = filelock.FileLock(self._folder / f"{key}.lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -31,6 +33,9 @@ class Locks:
         try:
             yield
         finally:
+            if once:
+                with contextlib.suppress(OSError):
+                    os.unlink(lock.lock_file)
             lock.release()
 
     @contextlib.contextmanager

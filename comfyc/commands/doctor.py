@@ -35,6 +35,7 @@ def command(models: tuple[Path, ...], as_json: bool) -> None:
         *diagnosis.torch_findings(),
         *diagnosis.onnxruntime_findings(),
         *diagnosis.tensorrt_findings(),
+        *diagnosis.backend_findings(),
         *diagnosis.machine_findings(),
         *diagnosis.folder_findings(models),
         *store_findings(),

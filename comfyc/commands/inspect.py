@@ -91,8 +91,10 @@ def _print_networks(plan: Plan) -> None:
         sources = ", ".join(source for source, _ in weights.sources)
         click.echo(f"  {name}: {kind}, {engine.precision}, {engine.fingerprint}")
         click.echo(f"    engine   {bytes_text(engine.size_bytes):>10}  {engine.key}")
-        for label, layer in zip(("weights", *["changed"] * len(weights.layers)), weights.layers, strict=False):
-            origin = f" of {sources}" if sources and layer is weights.layers[-1] else ""
+        for number, layer in enumerate(weights.layers):
+            label = "weights" if not number else "changed" if layer.strength is None else "factors"
+            strength = f" at {layer.strength:g}" if layer.strength is not None else ""
+            origin = strength + (f" of {sources}" if sources and layer is weights.layers[-1] else "")
             click.echo(f"    {label}  {bytes_text(layer.size_bytes):>10}  {layer.key}{origin}")
 
 

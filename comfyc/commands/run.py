@@ -65,7 +65,7 @@ def command(
     Prints the files it wrote, one a line.
     """
     from comfyc.progress import Bars
-    from comfyc.running import open_plan, open_workflow, run_once
+    from comfyc.running import open_plan, open_workflow, refuse_compile_options, run_once
     from comfyc.sources import plan_folder
 
     began = time.perf_counter()
@@ -73,7 +73,7 @@ def command(
     with Bars() as bars:
         plan_dir = plan_folder(what)
         if plan_dir is not None:
-            _refuse_compile_options(click.get_current_context())
+            refuse_compile_options(click.get_current_context())
             opened = open_plan(plan_dir, settings, models, input_dir)
         else:
             opened = open_workflow(what, settings, models, input_dir, object_info, chosen, bars.report)
@@ -85,22 +85,6 @@ def command(
                     for file in finished[-1].files:
                         click.echo(file.path)
     _report(finished, ready - began, as_json, str(opened.plan_dir))
-
-
-def _refuse_compile_options(ctx: click.Context) -> None:
-    """What a plan was compiled with cannot be changed when it runs."""
-    from click.core import ParameterSource
-
-    from graphs.errors import UsageError
-
-    fixed = {"backend", "precision", "batch", "size", "targets", "freeze", "compat", "strict", "level"}
-    for parameter in ctx.command.params:
-        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name in fixed:
-            raise UsageError(
-                f"{parameter.opts[-1]} is decided when a workflow is compiled",
-                hint="compile the workflow with it: `comfyc compile WORKFLOW -o PLAN ...`, or run the workflow itself",
-            )
 
 
 def _report(finished: list[RunResult], open_seconds: float, as_json: bool, plan: str) -> None:

@@ -6,11 +6,13 @@ Graphs carry these places, so that a backend can map the file and hand out parts
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import torch
+
+from runtime.tensor_header import header, size_bytes
 
 
 class Slot(Protocol):
@@ -46,27 +48,11 @@ class WeightLayout:
 
 def weight_layout(slots: Iterable[Slot]) -> WeightLayout:
     """The weights one after the other, in the order of the slots, the first on a cache line."""
-    fields: dict[str, object] = {}
-    sizes: dict[str, int] = {}
-    offset = 0
-    for slot in slots:
-        code, item_bytes = _SAFETENSORS[slot.dtype]
-        size = math.prod(slot.shape) * item_bytes
-        fields[slot.name] = {"dtype": code, "shape": list(slot.shape), "data_offsets": [offset, offset + size]}
-        sizes[slot.name] = size
-        offset += size
-    text = json.dumps(fields, separators=(",", ":")).encode()
-    text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-    header = len(text).to_bytes(8, "little") + text
-    places, offset = {}, len(header)
-    for name, size in sizes.items():
+    table = [(slot.name, getattr(torch, slot.dtype), tuple(slot.shape)) for slot in slots]
+    start = header(table)
+    places, offset = {}, len(start)
+    for name, dtype, shape in table:
+        size = size_bytes(dtype, shape)
         places[name] = (offset, size)
         offset += size
-    return WeightLayout(header, places)
-
-
-_SAFETENSORS = {
-    "float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2), "int64": ("I64", 8), "int32": ("I32", 4),
-    "uint8": ("U8", 1), "bool": ("BOOL", 1),
-}  # fmt: skip
-_ALIGNMENT = 64
+    return WeightLayout(start, places)

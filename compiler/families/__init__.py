@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from compiler.families.family import Encoder, Family
 from compiler.families.sd1 import SD1
 from compiler.families.sd2 import SD2
 from compiler.families.sdxl import SDXL
 from compiler.families.sdxl_refiner import SDXL_REFINER
-from compiler.networks.unet_config import UNetConfig
+from compiler.networks.network import Config
 
 FAMILIES: tuple[Family, ...] = (SD1, SD2, SDXL, SDXL_REFINER)
 
 
-def family_of(unet: UNetConfig) -> Family | None:
-    """The family of a U-Net; None where it is of none that is compiled."""
-    return next((family for family in FAMILIES if family.fits(unet)), None)
+def family_of(part: str, config: Config) -> Family | None:
+    """The family of a denoiser, by its part and config; None where it is of none that is compiled."""
+    return next((family for family in FAMILIES if family.denoiser.name == part and family.fits(config)), None)
+
+
+def denoiser_among(parts: Mapping[str, Config]) -> str | None:
+    """The part of a file, by name, that is sampled with; None where there is none."""
+    names = (family.denoiser.name for family in FAMILIES)
+    return next((name for name in names if name in parts), None)
 
 
 def family_of_text(encoders: frozenset[str]) -> Family | None:
@@ -28,4 +36,15 @@ def encoders(family: Family | None) -> dict[str, Encoder]:
     return {encoder.name: encoder for row in rows for encoder in row.text.encoders}
 
 
-__all__ = ["FAMILIES", "SD1", "SD2", "SDXL", "SDXL_REFINER", "Family", "encoders", "family_of", "family_of_text"]
+__all__ = [
+    "FAMILIES",
+    "SD1",
+    "SD2",
+    "SDXL",
+    "SDXL_REFINER",
+    "Family",
+    "denoiser_among",
+    "encoders",
+    "family_of",
+    "family_of_text",
+]

@@ -7,12 +7,11 @@ the runtime names a family.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from compiler.networks.network import Config
 from compiler.networks.shapes import Shapes
-from compiler.networks.unet_config import UNetConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,13 +41,15 @@ class OpenFile(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A kind of part that files have, wherever it lies in them. mark: a key that it must have. networks: the kinds of
-    network whose weights make it up."""
+    """A kind of part that files have, wherever it lies in them. mark: a key that it must have. networks: role
+    (graphs.roles) -> the kind of network that it plays it with; their weights make up the part. lacking: kinds that a
+    file may lack -> the prefix of the keys that it has otherwise."""
 
     name: str
     mark: str
     config: Callable[[Shapes], Config]
-    networks: tuple[str, ...]
+    networks: Mapping[str, str] = field(hash=False)
+    lacking: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -149,15 +150,16 @@ def eps(file: OpenFile) -> dict[str, Json]:
 
 @dataclass(frozen=True)
 class Family:
-    """name: as plans write it. title: as messages do. fits: whether a U-Net is of this family. places: where its files
-    have their parts, the likeliest first. heads: of every attention; None: 64 channels each. prediction: facts that a
-    file's weights or marks decide ("prediction", parts of "schedule"). concat: by the number of extra input channels.
+    """name: as plans write it. title: as messages do. fits: whether a denoiser's config is of this family. places:
+    where its files have their parts, the likeliest first; the parts say which networks play the roles of a workflow.
+    heads: of every attention; None: 64 channels each. prediction: facts that a file's weights or marks decide
+    ("prediction", parts of "schedule"). concat: by the number of extra input channels.
     side: pixels of a side that engines are tuned for where the profile allows it.
     """
 
     name: str
     title: str
-    fits: Callable[[UNetConfig], bool]
+    fits: Callable[[Any], bool]
     places: tuple[Place, ...]
     text: Text
     latent: Latent
@@ -167,3 +169,12 @@ class Family:
     prediction: Callable[[OpenFile], dict[str, Json]] = eps
     concat: Mapping[int, Concat] = field(default_factory=lambda: {5: INPAINT, 4: EDIT})
     side: int = 512
+
+    @property
+    def denoiser(self) -> Part:
+        """The part that is sampled with: its config tells the family."""
+        return next(place.part for place in self.places if "denoiser" in place.part.networks)
+
+    def completed(self, config: Config) -> Config:
+        """A denoiser's config with what its shapes do not say."""
+        return config if self.heads is None else replace(config, heads=self.heads)

@@ -10,10 +10,15 @@ from compiler.networks.vae import vae_config
 
 _TOKENS = "text_model.embeddings.token_embedding.weight"
 
-UNET = Part("unet", "input_blocks.0.0.weight", unet_config, ("unet",))
-VAE = Part("vae", "decoder.conv_in.weight", vae_config, ("vae_decoder", "vae_encoder"))
-CONTROLNET = Part("controlnet", "zero_convs.0.0.weight", control_config, ("controlnet", "controlnet_hint"))
-CLIP_L, CLIP_G, CLIP_H = (Part(name, _TOKENS, text_config, (name,)) for name in ("clip_l", "clip_g", "clip_h"))
+UNET = Part("unet", "input_blocks.0.0.weight", unet_config, {"denoiser": "unet"})
+VAE = Part(
+    "vae", "decoder.conv_in.weight", vae_config, {"decoder": "vae_decoder", "encoder": "vae_encoder"},
+    lacking={"vae_encoder": "encoder."},
+)  # fmt: skip
+CONTROLNET = Part(
+    "controlnet", "zero_convs.0.0.weight", control_config, {"control": "controlnet", "control_hint": "controlnet_hint"}
+)
+CLIP_L, CLIP_G, CLIP_H = (Part(name, _TOKENS, text_config, {"text": name}) for name in ("clip_l", "clip_g", "clip_h"))
 
 PARTS = {part.name: part for part in (UNET, VAE, CONTROLNET, CLIP_L, CLIP_G, CLIP_H)}
 

@@ -3,7 +3,7 @@
     config, form, precision      -> exported graph   (one per architecture)
     exported graph, engine spec  -> engine           (one per architecture, backend and profile; per weight file
                                                       where a backend can only build engines with the weights inside)
-    files, initializer table     -> weight files     (one per checkpoint, and one of changed tensors per mix)
+    files, initializer table     -> weight files     (one per checkpoint, one of factors per LoRA, one per merge)
 
 So a second checkpoint of an architecture, or another LoRA strength, exports nothing and, where weights stay outside,
 builds nothing.
@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from compiler.exporting.export import Exported, Initializer, emit, form_version, trace
+from compiler.linking.casting import FindFile
 from compiler.linking.engine_sizes import network_profile
 from compiler.linking.known import Known, identity
-from compiler.linking.specialise import FindFile, ResolvedNetwork, resolve_network
-from compiler.linking.weights import Layer, materialise
+from compiler.linking.specialise import ResolvedNetwork, resolve_network
+from compiler.linking.weights import materialise
 from compiler.models.weights_tree import layered, weights_hash
 from graphs.plan import EngineRef, NetworkBinding, Profile, WeightRef
 from graphs.program import NetworkUse
-from graphs.values import base_file
+from runtime import tensor_header
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import Backend, EngineSpec, NetworkModel, Progress, TensorSpec
 from runtime.store import Sink, Store, key_of
@@ -114,11 +115,8 @@ class Linker:
     def _weights(
         self, network: ResolvedNetwork, exported: Exported, hashes: tuple[tuple[str, str], ...]
     ) -> WeightRef:
-        tree = network.use.weights
-        base, changed = layered(tree, network.definition.part, self._find)
-        recipe = json.dumps(weights_hash(base_file(tree), self._find))
-        mix = Layer(changed, json.dumps(hashes)) if changed else None
-        return materialise(exported.initializers, Layer(base, recipe), mix, self._store, hashes)
+        layers = layered(network.use.weights, network.definition.part, self._find)
+        return materialise(exported.initializers, layers, self._store, hashes)
 
     def _export(self, network: ResolvedNetwork) -> tuple[Exported, str]:
         form, precision = self._target.backend.form, self._target.precision_of(network.definition.part)
@@ -147,15 +145,17 @@ class Linker:
         )
         fingerprint = target.backend.fingerprint(spec)
         sizes = json.dumps(spec.profile, sort_keys=True) if target.backend.profiled else ""
-        inside = json.dumps([layer.sha256 for layer in weights.layers]) if target.backend.weights_inside else ""
+        made_of = [[layer.sha256, layer.strength] for layer in weights.layers]
+        inside = json.dumps(made_of) if target.backend.weights_inside else ""
         key = key_of("engine", graph_key, fingerprint, sizes, json.dumps(target.targets), inside)
 
         def make(sink: Sink) -> None:
             self._report("build", network.use.id)
             started = time.perf_counter()
-            paths = StoreArtifacts(self._store).weights_paths(weights)
-            model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, paths)
-            sink.write(target.backend.build(model, spec, self._progress))
+            with StoreArtifacts(self._store).weights(weights) as layers:
+                files = layers.files() if target.backend.weights_inside else layers.whole
+                model = NetworkModel(network.use.kind, exported.graph, exported.inputs, exported.outputs, files)
+                sink.write(target.backend.build(model, spec, self._progress))
             self.counts.builds += 1
             self.counts.add("build", time.perf_counter() - started)
 
@@ -195,7 +195,7 @@ def _export(network: ResolvedNetwork, form: str, precision: str) -> Exported:
 def _code_hash() -> str:
     """Hash of the exporter's source, part of each graph's key: graphs made by other code are not reused."""
     compiler = Path(__file__).parent.parent
-    files: list[Path] = []
+    files = [Path(tensor_header.__file__)]
     for folder in ("exporting", "exporting/onnx", "networks"):
         files += sorted((compiler / folder).glob("*.py"))
     digest = hashlib.sha256()

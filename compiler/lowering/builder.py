@@ -16,6 +16,7 @@ from graphs.operands import Const, Literal, Operand, OperandTree, Param, Ref
 from graphs.ops import OPS
 from graphs.parameters import fits, parameter_type
 from graphs.program import ModelUse, NetworkUse, Parameter, Program, Step
+from graphs.roles import ROLES
 from graphs.values import CompileValue, ModelValue, Value, Weights
 
 T = TypeVar("T", bound=CompileValue)
@@ -47,13 +48,14 @@ class ProgramBuilder:
     def step_id(self, name: str) -> str:
         return _unique(name, self._step_ids)
 
-    def network(self, kind: str, weights: Weights, options: Mapping[str, Json]) -> str:
-        key = (kind, weights, json.dumps(options, sort_keys=True))
+    def network(self, role: str, weights: Weights, options: Mapping[str, Json]) -> str:
+        assert role in ROLES, f"no role of networks: {role}"
+        key = (role, weights, json.dumps(options, sort_keys=True))
         if key not in self._network_ids:
-            n = sum(1 for use in self.networks.values() if use.kind == kind)
-            network_id = kind if n == 0 else f"{kind}.{n + 1}"
+            n = sum(1 for use in self.networks.values() if use.kind == role)
+            network_id = role if n == 0 else f"{role}.{n + 1}"
             self._network_ids[key] = network_id
-            self.networks[network_id] = NetworkUse(network_id, kind, weights, dict(options))
+            self.networks[network_id] = NetworkUse(network_id, role, weights, dict(options))
         return self._network_ids[key]
 
     def model(self, weights: Weights, overrides: Mapping[str, Json]) -> str:
@@ -155,8 +157,8 @@ class NodeBuilder(Builder):
             return value
         raise self._mismatch(name, value, self._schema(name).type)
 
-    def network(self, kind: str, weights: Weights, **options: Json) -> str:
-        return self._program.network(kind, weights, options)
+    def network(self, role: str, weights: Weights, **options: Json) -> str:
+        return self._program.network(role, weights, options)
 
     def model_use(self, model: ModelValue) -> str:
         return self._program.model(model.weights, model.overrides)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from compiler.families import FAMILIES, Family, encoders, family_of
+from compiler.families import FAMILIES, Family, denoiser_among, encoders, family_of
 from compiler.families.parts import PARTS, UNET, VAE
 from compiler.models.checkpoint import Checkpoint, list_some
 from compiler.models.recognition import HARMLESS, foreign_kind
@@ -56,11 +56,12 @@ def detect(checkpoint: Checkpoint) -> Architecture:
         name: PARTS[name].config(checkpoint.shapes(name)) for name in checkpoint.names if name != "controlnet"
     }
     family = None
-    if UNET.name in parts:
-        family = family_of(parts[UNET.name])
+    denoiser = denoiser_among(parts)
+    if denoiser is not None:
+        family = family_of(denoiser, parts[denoiser])
         if family is None:
             raise not_compiled(where, "a U-Net of another family")
-        parts[UNET.name] = replace(parts[UNET.name], heads=family.heads)
+        parts[denoiser] = family.completed(parts[denoiser])
     for name, encoder in encoders(family).items():
         if name in parts:
             projection = parts[name].projection if encoder.pooled else 0
@@ -122,9 +123,10 @@ def account(checkpoint: Checkpoint, architecture: Architecture) -> KeyReport:
     used: dict[str, set[str]] = {}
     for part, config in architecture.parts.items():
         infos = checkpoint.part(part)
-        for kind in PARTS[part].networks:
+        for kind in PARTS[part].networks.values():
             expected = expected_shapes(kind, config)
-            if kind == "vae_encoder" and not any(key.startswith("encoder.") for key in infos):
+            prefix = PARTS[part].lacking.get(kind)
+            if prefix is not None and not any(key.startswith(prefix) for key in infos):
                 continue  # a file of the decoder alone; whoever needs the encoder is told then
             used.setdefault(part, set()).update(expected)
             for key, shape in expected.items():

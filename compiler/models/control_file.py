@@ -38,10 +38,10 @@ def detect_control(checkpoint: Checkpoint) -> Architecture:
         got = f"{len(checkpoint.tensors)} tensors: {list_some(sorted(checkpoint.tensors))}"
         raise _no_control(where, got, USE_COMPILED)
     config: ControlNetConfig = CONTROLNET.config(checkpoint.shapes(CONTROLNET.name))
-    family = family_of(config.encoder)
+    family = family_of(UNET.name, config.encoder)
     if family is None:
         raise _no_control(where, "a ControlNet of another family", USE_COMPILED)
-    config = replace(config, encoder=replace(config.encoder, heads=family.heads))
+    config = replace(config, encoder=family.completed(config.encoder))
     architecture = Architecture(family, {CONTROLNET.name: config})
     require_whole(checkpoint, architecture)
     return architecture

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from compiler.models.checkpoint import Checkpoint, list_some, open_checkpoint
 from compiler.models.file_hash import content_hash
-from compiler.models.lora import Loader, with_lora
+from compiler.models.lora import Loader, lora_groups, merger
+from compiler.models.lora_kinds import Group
 from graphs.errors import CheckpointError
 from graphs.values import Lora, Merge, ModelFile, Weights, base_file
 
@@ -33,34 +35,65 @@ def weights_hash(weights: Weights, find: FindFile) -> tuple[tuple[str, str], ...
             return (*weights_hash(a, find), *weights_hash(b, find), ("merge", json.dumps(shares)))
 
 
+@dataclass(frozen=True)
+class LoraFile:
+    """groups: key -> what the file changes it by. sha256: of the file."""
+
+    groups: Mapping[str, tuple[Group, ...]]
+    strength: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A step on the way from the base file to a mix.
+
+    tensors: those that it changes (of the first layer: all), each as it is from here on, as a function that gives it:
+    in the file's dtype in the first layer, float32 in the others. recipe: all that decides their values. lora: how
+    they follow from those below; None where they were merged from two models.
+    """
+
+    tensors: Mapping[str, Loader]
+    recipe: str
+    lora: LoraFile | None = None
+
+
 def merged(weights: Weights, part: str, find: FindFile) -> Mapping[str, Loader]:
     """The tensors of a part, as loaders by key. Untouched tensors keep their stored dtype, merged ones are float32.
+
+    Raises what layered() raises."""
+    return _on_top(layered(weights, part, find))
+
+
+def layered(weights: Weights, part: str, find: FindFile) -> tuple[Layer, ...]:
+    """The tensors of a part, layer on layer: the base file's, then one layer for each LoRA and merge that changes any.
 
     Modules of a LoRA that fit none of the part are listed in a warning, as ComfyUI does; what is of the other part is
     passed over. Raises CheckpointError where a LoRA does not fit the checkpoint, or is of a kind that is not merged.
     """
-    base, changed = layered(weights, part, find)
-    return {**base, **changed}
-
-
-def layered(weights: Weights, part: str, find: FindFile) -> tuple[Mapping[str, Loader], Mapping[str, Loader]]:
-    """merged() in two: every tensor as the base file has it, and the tensors that are not the base file's.
-
-    Raises what merged() raises."""
+    recipe = json.dumps(weights_hash(weights, find))
+    lora: LoraFile | None = None
     match weights:
         case ModelFile():
             checkpoint = open_checkpoint(find(weights))
-            return {key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}, {}
+            return (Layer({key: _reader(checkpoint, part, key) for key in checkpoint.part(part)}, recipe),)
         case Lora(of, file, strength):
-            base, changed = layered(of, part, find)
+            below = layered(of, part, find)
             if strength == 0.0:
-                return base, changed
-            checkpoint = open_checkpoint(find(base_file(of)))
-            mixed = with_lora({**base, **changed}, checkpoint, part, find(file), strength)
+                return below
+            checkpoint, path = open_checkpoint(find(base_file(of))), find(file)
+            lora, before = LoraFile(lora_groups(checkpoint, part, path), strength, content_hash(path)), _on_top(below)
+            changed = {key: merger(before[key], groups, strength, key) for key, groups in lora.groups.items()}
         case Merge(a, b, shares):
-            base, changed = layered(a, part, find)
-            mixed = _mixed({**base, **changed}, merged(b, part, find), shares, base_file(b).name)
-    return base, {key: loader for key, loader in mixed.items() if loader is not base[key]}
+            below = layered(a, part, find)
+            before = _on_top(below)
+            mixed = _mixed(before, merged(b, part, find), shares, base_file(b).name)
+            changed = {key: loader for key, loader in mixed.items() if loader is not before[key]}
+    return (*below, Layer(changed, recipe, lora)) if changed else below
+
+
+def _on_top(layers: tuple[Layer, ...]) -> dict[str, Loader]:
+    return {key: loader for layer in layers for key, loader in layer.tensors.items()}
 
 
 def _reader(checkpoint: Checkpoint, part: str, key: str) -> Loader:

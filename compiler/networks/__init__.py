@@ -26,6 +26,7 @@ from compiler.networks.unet_config import UNetConfig, context_sizes, residual_si
 from compiler.networks.vae import VaeConfig, VaeDecoder, VaeDecoderU8, VaeEncoder
 from graphs.dims import Dim
 from graphs.errors import CheckpointError
+from graphs.roles import CONTEXT, CONTROLLED, CORE, TIME, U8
 from runtime.backends.backend import TensorSpec
 
 if TYPE_CHECKING:
@@ -209,6 +210,16 @@ _NETWORKS = (
     *(_text(encoder) for encoder in ("clip_l", "clip_g", "clip_h")),
 )
 
-NETWORKS: Mapping[str, NetworkDef] = MappingProxyType({n.kind: n for n in _NETWORKS})
+# The other forms of the same weights (graphs.roles): a network without a row here is called in one form only.
+_FORMS: Mapping[str, Mapping[str, str]] = {
+    "unet": {CONTROLLED: "unet_control", CORE: "unet_core", CONTEXT: "unet_context", TIME: "unet_time"},
+    "unet_control": {CORE: "unet_core_control", CONTEXT: "unet_context", TIME: "unet_time"},
+    "controlnet": {CORE: "controlnet_core", CONTEXT: "controlnet_context", TIME: "controlnet_time"},
+    "vae_decoder": {U8: "vae_decoder_u8"},
+}
+
+NETWORKS: Mapping[str, NetworkDef] = MappingProxyType(
+    {n.kind: replace(n, forms=_FORMS.get(n.kind, {})) for n in _NETWORKS}
+)
 
 __all__ = ["NETWORKS", "ControlNetConfig", "NetworkDef", "TextConfig", "UNetConfig", "VaeConfig"]

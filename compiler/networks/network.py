@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from runtime.backends.backend import TensorSpec
@@ -24,7 +24,8 @@ class NetworkDef:
 
     configure(parts, options), parts being the configs of a file's parts, raises CheckpointError where the file lacks
     the part. module(config) builds the torch module, also on the meta device; its parameter names are the checkpoint's
-    keys without the part's prefix. batch: the rows of its dynamic batch, as compiler.linking.sizes counts them.
+    keys without the part's prefix. batch: the rows of its dynamic batch, as compiler.linking.engine_sizes counts
+    them. forms: the kinds that the same weights are in another form (graphs.roles).
     """
 
     kind: str
@@ -34,3 +35,4 @@ class NetworkDef:
     inputs: Callable[[Config], tuple[TensorSpec, ...]]
     outputs: Callable[[Config], tuple[TensorSpec, ...]]
     batch: Batch = "sides"
+    forms: Mapping[str, str] = field(default_factory=dict)

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from compiler.passes.driver import Change, Context, PassResult
+from compiler.passes.forms import forms_of
 from compiler.passes.rewrite import Names, restructured
 from graphs.operands import Operand, OperandTree, Ref
 from graphs.program import NetworkUse, Program, Step
+from graphs.roles import CONTEXT, CORE, TIME
 
 SAMPLE, GUIDE, ENTRY, CONTROL = "sample", "guide", "entry", "control"
 SIDES = "sides."
 PROJECT, EMBED = "project_context", "embed_time"
 # The role in which a step calls the network that is taken apart; f"{role}_time" is that of its time embedding.
 ROLE = {GUIDE: "denoiser", CONTROL: "controlnet"}
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The kinds of network that a whole one is called in."""
-
-    core: str
-    context: str
-    time: str
-
-
-PARTS = {
-    "unet": Parts("unet_core", "unet_context", "unet_time"),
-    "unet_control": Parts("unet_core_control", "unet_context", "unet_time"),
-    "controlnet": Parts("controlnet_core", "controlnet_context", "controlnet_time"),
-}
+PARTS = (CORE, CONTEXT, TIME)
 
 
 def hoist(program: Program, context: Context) -> PassResult[Program]:
-    """Take out of the sampling loop what does not change in it. For every `sample` whose guider calls a whole denoiser:
+    """Take out of the sampling loop what does not change in it. For every `sample` whose guider calls a whole denoiser
+    that comes apart (forms_of):
 
     1. The text keys and values of all cross-attentions depend on the embedding alone: a `project_context` makes them,
     one per distinct embedding.
@@ -61,7 +49,7 @@ def hoist(program: Program, context: Context) -> PassResult[Program]:
     if not changes:
         return PassResult(program)
     called = {network for step in hoister.steps for network in step.networks.values()}
-    networks = {n: use for n, use in hoister.networks.items() if n in called or use.kind not in PARTS}
+    networks = {n: use for n, use in hoister.networks.items() if n in called or not _comes_apart(use)}
     return PassResult(replace(restructured(program, hoister.steps), networks=networks), tuple(changes))
 
 
@@ -182,8 +170,7 @@ class _Hoister:
     def _parts(self, network: str) -> tuple[str, str, str]:
         """The ids of core, context and time of a whole network."""
         whole = self.networks[network]
-        parts = PARTS[whole.kind]
-        core, context, time = (self._network(whole, kind) for kind in (parts.core, parts.context, parts.time))
+        core, context, time = (self._network(whole, forms_of(whole.kind)[form]) for form in PARTS)
         return core, context, time
 
     def _network(self, whole: NetworkUse, kind: str) -> str:
@@ -207,7 +194,12 @@ class _Hoister:
 
     def _is_whole(self, step: Step) -> bool:
         network = self.networks.get(step.networks.get(ROLE[step.op], ""))
-        return network is not None and network.kind in PARTS
+        return network is not None and _comes_apart(network)
+
+
+def _comes_apart(network: NetworkUse) -> bool:
+    """Whether it is whole, and can be called in parts."""
+    return forms_of(network.kind).keys() >= set(PARTS)
 
 
 def _guider(step: Step) -> tuple[Operand, ...]:

@@ -34,7 +34,7 @@ def guider(
     attrs: dict[str, Json] = {"kind": kind}
     if model.patches:
         attrs["patches"] = [patch.name for patch in model.patches]
-    denoiser = b.network("unet_control" if controls else "unet", model.weights)
+    denoiser = b.network("denoiser", model.weights)
     (made,) = b.emit("guide", inputs, attrs, {"denoiser": denoiser}, use)
     return made
 
@@ -105,6 +105,9 @@ def _control(b: Builder, use: ControlUse, embedding: Operand, conditions: Mappin
         inputs["vector"] = conditions["vector"]
     if use.span is not None:
         inputs["span"] = _span(b, use.span)
-    networks = {kind: b.network(kind, use.net.weights) for kind in ("controlnet", "controlnet_hint")}
+    networks = {
+        "controlnet": b.network("control", use.net.weights),
+        "controlnet_hint": b.network("control_hint", use.net.weights),
+    }
     (made,) = b.emit("control", inputs, {"averaged": True} if use.net.averaged else {}, networks)
     return made

@@ -13,7 +13,7 @@ from graphs.values import ModelPatch, ModelValue, VaeValue
 def _lower_encode(node: Node, b: Builder) -> None:
     pixels = {"image": b.operand("pixels"), "mask": b.operand("mask"), "grow": b.operand("grow_mask_by")}
     image, mask = b.emit("grey_out", pixels)
-    network = b.network("vae_encoder", b.take("vae", VaeValue).weights)
+    network = b.network("encoder", b.take("vae", VaeValue).weights)
     (latent,) = b.emit("encode_image", {"image": image}, networks={"vae_encoder": network})
     (masked,) = b.emit("set_noise_mask", {"latent": latent, "mask": mask})
     b.output(0, masked)

@@ -12,7 +12,7 @@ from graphs.values import ConcatUse, Conditioning, VaeValue
 
 
 def _encode(b: Builder, pixels: Operand) -> Operand:
-    network = b.network("vae_encoder", b.take("vae", VaeValue).weights)
+    network = b.network("encoder", b.take("vae", VaeValue).weights)
     (latent,) = b.emit("encode_image", {"image": pixels}, networks={"vae_encoder": network})
     return latent
 

@@ -9,13 +9,13 @@ from graphs.values import VaeValue
 
 
 def _lower_decode(node: Node, b: Builder) -> None:
-    network = b.network("vae_decoder", b.take("vae", VaeValue).weights)
+    network = b.network("decoder", b.take("vae", VaeValue).weights)
     (image,) = b.emit("decode_latent", {"latent": b.operand("samples")}, networks={"vae_decoder": network})
     b.output(0, image)
 
 
 def _lower_encode(node: Node, b: Builder) -> None:
-    network = b.network("vae_encoder", b.take("vae", VaeValue).weights)
+    network = b.network("encoder", b.take("vae", VaeValue).weights)
     (latent,) = b.emit("encode_image", {"image": b.operand("pixels")}, networks={"vae_encoder": network})
     b.output(0, latent)
 

@@ -21,7 +21,7 @@ from graphs.reading.widget_list import (
 Json = Any
 
 MAX_CELLS = 4000  # of the table that `align` fills
-_TRIVIAL = (None, "", "image", "audio", "video", "file")
+TRIVIAL = (None, "", "image", "audio", "video", "file")
 _BUTTONS = ("upload3dmodel", "uploadExtraResources", "clear")  # stand right after a 3D file's widget
 
 
@@ -31,7 +31,7 @@ class Walk:
 
     weak, poor, bad: widgets whose value fits only loosely, hardly, not at all. missing: widgets for which there is no
     value. left: values that no widget takes; exact: there are none, not even empty ones. choices: places where a
-    control value could be consumed.
+    control value could be consumed. controls: places in the list where one was.
     """
 
     values: dict[str, Json] = field(default_factory=dict)
@@ -42,6 +42,7 @@ class Walk:
     missing: list[str] = field(default_factory=list)
     left: list[Json] = field(default_factory=list)
     choices: int = 0
+    controls: set[int] = field(default_factory=set)
     exact: bool = True
 
     @property
@@ -85,7 +86,7 @@ def walk(
             at += 1
         at = _after_control(widget, rest, values, at, result, skip)
     result.exact = at >= len(values)
-    result.left = [v for v in values[at:] if not (isinstance(v, str | None) and v in _TRIVIAL)]
+    result.left = [v for v in values[at:] if not (isinstance(v, str | None) and v in TRIVIAL)]
     return result
 
 
@@ -95,14 +96,13 @@ def _after_control(
     """Where the list goes on behind the widget's control value, and behind the filter of a combo that has one."""
     if at >= len(values) or not takes_control(widget, values[at]):
         return at
-    if not _may_be_next(rest, values[at]):
-        at += 1
-    else:
+    if _may_be_next(rest, values[at]):
         taken = not skip >> result.choices & 1
         result.choices += 1
         if not taken:
             return at
-        at += 1
+    result.controls.add(at)
+    at += 1
     if is_combo(widget.input) and at < len(values) and isinstance(values[at], str):
         texts = rest and fit(values[at], rest[-1].input) == STRONG
         if values[at] == "" or not texts:
@@ -184,6 +184,7 @@ def _only_way(widgets: Sequence[Widget], values: Sequence[Json], linked: frozens
         if after and ways[i + 1][after]:
             if widget.sent:
                 result.values[widget.name] = values[at]
+            result.controls.update(range(at + 1, after))
             at = after
         elif widget.sent:
             result.missing.append(widget.name)

@@ -11,7 +11,8 @@ end that wrote it, and which widgets the class has on the age of the server. Rul
    (front ends before 1.16), the names that the file itself gives (widgets_values_named, or the widgets that it lists
    among the inputs, if they are exactly as many), the only way to leave widgets unset so that all values fit.
 3. A widget for which the file holds no value gets the schema's default, as in the front end.
-4. If no walk explains the values, they are not guessed: one problem names the node and what was tried.
+4. If no walk explains the values, they are not guessed: one problem names the node and what was tried. The same where
+   a control word may be a combo's value as well and nothing tells which (control_words.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from graphs.definition import NodeDef
 from graphs.dynamic_inputs import AUTOGROW, DYNAMIC_COMBO, DYNAMIC_GROUP
 from graphs.node import CONTROL_WORDS
+from graphs.reading.control_words import other_reading
 from graphs.reading.custom_combo import custom_combo_values, with_index
 from graphs.reading.findings import Findings, brief
 from graphs.reading.ui_graph import UiNode
@@ -91,22 +93,54 @@ def _by_schema(node: UiNode, schema: NodeDef, values: list[Json], findings: Find
             # An empty value at the end may be a button's, or the last of values that are all one off: the names tell.
             if not named.bad and any(first.values.get(k, v) != v for k, v in named.values.items()):
                 return _finished(named, node, findings)
-        return _finished(first, node, findings)
+        return _told(first, node, values, linked, findings)
     found = [w for w in (first, *_other_walks(node, schema, widgets, values, linked, first)) if not w.bad]
     found = [w for w in found if not w.poor or (w.whole and not w.weak)]
     if found:
-        return _finished(min(found, key=lambda w: w.doubts), node, findings)
+        return _told(min(found, key=lambda w: w.doubts), node, values, linked, findings)
+    message = "its widget values do not fit the schema we know, so they cannot be named"
+    _refuse(message, (first.bad or first.poor)[0], widgets, node, values, findings)
+    return None
+
+
+def _told(
+    chosen: Walk, node: UiNode, values: list[Json], linked: frozenset[str], findings: Findings
+) -> dict[str, Json] | None:
+    """The values of a walk along the list, unless a control word in it may as well be a value, or the other way round.
+
+    Where every widget has a value, their number tells, and the other reading is a warning.
+    """
+    named = node.named or by_listed_inputs(node, values)
+    other = None if named else other_reading(chosen, values, linked)
+    if other is not None and chosen.missing and other[1] <= len(chosen.missing):
+        message = f"{brief(other[0])} among its widget values is a choice as well as what happens to a seed after a run"
+        _refuse(message, chosen.missing[0], list(chosen.widgets.values()), node, values, findings)
+        return None
+    if other is not None and not chosen.missing and other[1] <= 1:
+        findings.warn(
+            "control_word",
+            f"{brief(other[0])} among its widget values could be a choice or what happens to a seed after a run; "
+            "the number of values tells which",
+            node_id=node.id,
+            class_type=node.type,
+            got=", ".join(brief(v, 24) for v in values[:20])[:200],
+        )
+    return _finished(chosen, node, findings)
+
+
+def _refuse(
+    message: str, name: str, widgets: list[Widget], node: UiNode, values: list[Json], findings: Findings
+) -> None:
     findings.problem(
         "ambiguous_widgets",
-        "its widget values do not fit the schema we know, so they cannot be named",
+        message,
         node_id=node.id,
         class_type=node.type,
-        input_name=(first.bad or first.poor)[0],
+        input_name=name,
         expected=f"values of {', '.join(w.name for w in widgets)[:200]}",
         got=", ".join(brief(v, 24) for v in values[:20])[:200],
         hint="open and save the workflow in a newer ComfyUI, or give your server's schemas with --object-info FILE",
     )
-    return None
 
 
 def _rows(node: UiNode, schema: NodeDef) -> dict[str, int]:

@@ -17,6 +17,8 @@ from graphs.dims import Size
 if TYPE_CHECKING:
     import torch
 
+    from runtime.network_weights import NetworkWeights
+
 # Digits of a weight's offset in an ONNX graph, and bytes of its file's name (as long as names of files get): both of
 # fixed length, so that a backend can put the real ones in their place without taking the graph apart.
 OFFSET_DIGITS = 20
@@ -66,7 +68,8 @@ class NetworkModel:
 
     graph: the artifact in the form the backend asks for (Backend.form): an ONNX skeleton without weight data in the
     dialect "onnx" or "onnx-ort" or "onnx-trt", or a weightless torch.export program ("exported-program").
-    weights: layers of safetensors files with the tensors named as in graph, memory-mapped when needed.
+    weights: layers of safetensors files with the tensors named as in graph, memory-mapped when needed. What factors
+    change is multiplied out for backends whose engines carry their weights, and as in the base file for others.
     """
 
     kind: str
@@ -136,6 +139,6 @@ class Backend(Protocol):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes | memoryview:
         """Raises BuildError, DeviceError; KeyboardInterrupt cancels cleanly."""
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
-        """engine: the file of what build gave. weights: safetensors files, memory-mapped, the later wins; the first
-        has every weight of the network. Raises PlanError, DeviceError."""
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> Module:
+        """engine: the file of what build gave. weights: stay open until the module is closed; it asks for files or for
+        tensors, whichever its library takes. Raises PlanError, DeviceError, StoreError."""

@@ -26,16 +26,23 @@ class DeviceWeights:
         ]
         self._places: dict[str, list[tuple[str, torch.Tensor]]] = {}
         for buffer, tensor in zip(wanted, self.tensors, strict=True):
-            self._places.setdefault(buffer.name, []).append((buffer.transform, tensor))
+            for name, place in _parts(buffer, tensor):
+                self._places.setdefault(name, []).append((buffer.transform, place))
 
     def load(self, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
-        """Every weight of the engine, from host memory; others in `weights` are ignored. Raises PlanError."""
+        """Every weight of the engine, from host or device memory; others in `weights` are ignored. Raises PlanError."""
         missing = sorted(set(self._places) - set(weights))
         if missing:
             raise PlanError(
                 f"the weight files lack {len(missing)} weights of the network", where=where, expected=missing[0]
             )
-        self.set({name: weights[name] for name in self._places})
+        staging = _Staging()
+        for name, places in self._places.items():
+            weight = weights[name]  # one at a time: it may be made when it is asked for
+            for transform, place in places:
+                self._check(name, weight, transform, place)
+            staging.send(weight, places)
+        staging.finish()
 
     def set(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Copies host or device tensors into the places of these names. Raises PlanError for an unknown name, another
@@ -60,6 +67,14 @@ class DeviceWeights:
                 "a weight is another than the engine wants", where=name,
                 expected=f"{tuple(place.shape)} {place.dtype}", got=f"{tuple(weight.shape)} {weight.dtype}",
             )  # fmt: skip
+
+
+def _parts(buffer: Buffer, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """The weights that a tensor holds, each with its place in it."""
+    if not buffer.parts:
+        return [(buffer.name, tensor)] if tensor.numel() else []
+    slices = torch.split(tensor, [rows for _, rows in buffer.parts])
+    return [(name, place) for (name, _), place in zip(buffer.parts, slices, strict=True)]
 
 
 class _Staging:

@@ -18,7 +18,8 @@ from graphs.errors import DeviceError, PlanError, RunError, UsageError
 from runtime.backends.archive_check import HoldsCodeError, refuse_code
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress
 from runtime.backends.saved_programs import load_program, named_arguments, on_device
-from runtime.mapped import map_layers, require_fit
+from runtime.mapped import require_fit
+from runtime.network_weights import NetworkWeights
 
 
 class EagerModule:
@@ -76,18 +77,17 @@ class EagerBackend:
         self.check(spec)
         return _bundle(model)
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> EagerModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> EagerModule:
         """Runs with torch's threads and torch's allocator; spec.threads and spec.arena are for other libraries."""
         program, inputs, outputs = _unbundle(engine.read_bytes())
         named = named_arguments(program)
-        mapped = map_layers(weights)
+        mapped = weights.tensors(spec.device)
         order = [n.name for n in program.graph.nodes if n.op == "placeholder"]
         try:
             ordered = {named[name]: mapped[named[name]] for name in order if name in named}
         except KeyError as error:
             raise PlanError(
-                "the weight file lacks a weight of the network", where=", ".join(map(str, weights)),
-                expected=str(error.args[0]),
+                "the weight file lacks a weight of the network", where=str(weights), expected=str(error.args[0])
             ) from error
         if len(order) - len(ordered) != len(inputs):
             raise PlanError("the saved program has other inputs than its engine says", hint="compile the plan again")

@@ -7,6 +7,7 @@ GPU once for all programs. A bucket's CUDA graph is captured by its first call; 
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +18,19 @@ from runtime.backends.backend import Availability, EngineSpec, LoadSpec, Network
 from runtime.backends.cuda_graph import CapturedCall
 from runtime.backends.device_weights import DeviceWeights
 from runtime.backends.inductor_buckets import buckets, row_blocks
-from runtime.backends.kernel_pack import BucketProgram, KernelPack, LoadedPack, read_pack
-from runtime.backends.saved_programs import load_program
-from runtime.mapped import map_layers
+from runtime.backends.kernel_pack import (
+    VERSION,
+    Blobs,
+    BucketProgram,
+    KernelPack,
+    LoadedPack,
+    Weights,
+    read_pack,
+)
+from runtime.network_weights import NetworkWeights
+from runtime.stopwatch import Stopwatch
+
+log = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 
@@ -92,13 +103,18 @@ class InductorModule:
         return dict(zip(program.outputs, results, strict=True))
 
     def _capture(self, program: BucketProgram) -> CapturedCall:
+        watch = Stopwatch()
         call = self._loaded.program(program)
+        watch.lap("kernels")
         weights = [self._weights.tensors[i] for i in program.weights]
         with torch.inference_mode(False), torch.no_grad():
             buffers = {
                 b.name: torch.zeros(b.shape, dtype=getattr(torch, b.dtype), device=self._device) for b in program.inputs
             }
-            return CapturedCall(lambda: call([*weights, *buffers.values()]), buffers, self._pool)
+            captured = CapturedCall(lambda: call([*weights, *buffers.values()]), buffers, self._pool)
+        watch.lap("first call and capture")
+        log.debug("inductor program: %s", watch)
+        return captured
 
     def set_weights(self, changed: Mapping[str, torch.Tensor]) -> None:
         """The tensors stay where they are, so that captured graphs read the new values."""
@@ -146,7 +162,7 @@ class InductorBackend:
         return Availability(True, True, version, device)
 
     def fingerprint(self, spec: EngineSpec) -> str:
-        return f"inductor torch-{torch.__version__} {capability() if torch.cuda.is_available() else 'no GPU'}"
+        return f"inductor-{VERSION} torch-{torch.__version__} {capability() if torch.cuda.is_available() else 'no GPU'}"
 
     def check(self, spec: EngineSpec) -> None:
         if spec.targets:
@@ -157,25 +173,24 @@ class InductorBackend:
             raise UsageError("unknown precision", expected=", ".join(PRECISIONS), got=spec.precision)
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
-        from runtime.backends.inductor_builder import Weights, compile_bucket
-        from runtime.backends.kernel_pack import Blobs
+        from runtime.backends.inductor_processes import Order, compile_all, joined
 
         self.check(spec)
-        program = load_program(model.graph)
-        wanted, blobs, weights, programs = buckets(model.inputs, spec.profile), Blobs(), Weights(), []
-        for number, sizes in enumerate(wanted):
-            if progress is not None and not progress(f"compile {model.kind}", number, len(wanted)):
+        wanted, blobs, weights = buckets(model.inputs, spec.profile), Blobs(), Weights()
+
+        def done(count: int) -> None:
+            if progress is not None and not progress(f"compile {model.kind}", count, len(wanted)):
                 raise KeyboardInterrupt
-            programs.append(compile_bucket(program, model.inputs, model.outputs, sizes, weights, blobs))
-        if progress is not None:
-            progress(f"compile {model.kind}", len(wanted), len(wanted))
-        pack = KernelPack(
-            torch.__version__, capability(), tuple(weights.wanted), tuple(programs), tuple(blobs.content)
-        )
+
+        parts = compile_all([Order(model.graph, model.inputs, model.outputs, sizes) for sizes in wanted], done)
+        programs = joined(parts, weights.add, blobs.add)
+        pack = KernelPack(torch.__version__, capability(), tuple(weights.wanted), tuple(programs), tuple(blobs.content))
         return pack.to_bytes()
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> InductorModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> InductorModule:
+        watch = Stopwatch()
         pack = read_pack(engine.read_bytes())
+        watch.lap("read")
         device = torch.device(spec.device)
         if device.index not in (None, 0):
             raise DeviceError("inductor engines run on the first GPU", got=spec.device, hint="set CUDA_VISIBLE_DEVICES")
@@ -187,7 +202,13 @@ class InductorBackend:
             )  # fmt: skip
         with torch.inference_mode(False), torch.no_grad():
             torch.empty(1, device=device)  # makes the CUDA context, which loading kernels needs
-            return InductorModule(pack, map_layers(weights), device, where=", ".join(map(str, weights)))
+            watch.lap("context")
+            mapped = weights.tensors(str(device))
+            watch.lap("map weights")
+            module = InductorModule(pack, mapped, device, where=str(weights))
+            watch.lap("copy weights")
+        log.debug("inductor engine: %s", watch)
+        return module
 
 
 __all__ = ["InductorBackend", "InductorModule", "capability"]

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import filelock
 import torch
 from torch import fx
 from torch.export import ExportedProgram
@@ -23,7 +24,15 @@ from torch.export import ExportedProgram
 from graphs.errors import BuildError
 from runtime.backends.backend import TensorSpec
 from runtime.backends.inductor_lowering import empty, input_buffers, lowered, weight_buffers
-from runtime.backends.kernel_pack import EXTERN_NAMES, SCOPE_NAMES, Blobs, BucketProgram, Buffer, Kernel
+from runtime.backends.kernel_pack import (
+    EXTERN_NAMES,
+    SCOPE_NAMES,
+    Blobs,
+    BucketProgram,
+    Buffer,
+    Kernel,
+    Weights,
+)
 
 _OPTIONS: Mapping[str, object] = {
     "graph_partition": False,  # one function for the whole network
@@ -36,8 +45,13 @@ _OPTIONS: Mapping[str, object] = {
 
 
 def compile_bucket(
-    program: ExportedProgram, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], sizes: Mapping[str, int],
-    weights: Weights, blobs: Blobs, options: Mapping[str, object] | None = None,
+    program: ExportedProgram,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    sizes: Mapping[str, int],
+    weights: Weights,
+    blobs: Blobs,
+    options: Mapping[str, object] | None = None,
 ) -> BucketProgram:
     """One program of a pack. sizes: of every dynamic dimension. Raises BuildError."""
     given = input_buffers(inputs, sizes)
@@ -60,18 +74,6 @@ def compile_bucket(
     )
 
 
-class Weights:
-    """Collects the weights that programs want, each once."""
-
-    def __init__(self) -> None:
-        self.wanted: list[Buffer] = []
-
-    def add(self, buffer: Buffer) -> int:
-        if buffer not in self.wanted:
-            self.wanted.append(buffer)
-        return self.wanted.index(buffer)
-
-
 def _compiled(
     program: ExportedProgram, buffers: Sequence[Buffer], options: dict[str, object]
 ) -> tuple[ModuleType, str]:
@@ -86,8 +88,9 @@ def _compiled(
         function = _inductor(graph, fakes, mode)
         if len(modules) != 1:
             raise BuildError(f"inductor wrote {len(modules)} modules in place of one")
-        function([_random(b) for b in buffers])
-        torch.cuda.synchronize()
+        with _tuning_alone():
+            function([_random(b) for b in buffers])
+            torch.cuda.synchronize()
     return modules[0], _read(modules[0])
 
 
@@ -107,6 +110,13 @@ def _inductor(graph: fx.GraphModule, fakes: list[Any], mode: Any) -> Callable[[l
             graph, fakes, len(results.args[0]), len(fakes), create_compiler_config_extra(config), is_inference=True
         )
     return compiled  # type: ignore[no-any-return]
+
+
+def _tuning_alone() -> filelock.BaseFileLock:
+    """One process of this user at a time measures kernels: two at once would measure each other."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    return filelock.FileLock(os.path.join(cache_dir(), "comfyc-tuning.lock"))
 
 
 def _random(buffer: Buffer) -> torch.Tensor:

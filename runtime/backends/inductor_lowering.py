@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from graphs.dims import size_of
 from runtime.backends.backend import TensorSpec
 from runtime.backends.inductor_rewrites import Rewriting, grown_convolutions
+from runtime.backends.inductor_stacks import parts, stacked
 from runtime.backends.kernel_pack import Buffer
 from runtime.backends.saved_programs import named_arguments, on_device
 
@@ -39,6 +40,8 @@ def weight_buffers(program: ExportedProgram, given: Sequence[Buffer]) -> tuple[B
     """
     grown = grown_convolutions(program, _symbols(program, given))
     named = named_arguments(program)
+    shares = stacked(program)
+    held = parts(shares, named)
     buffers = []
     for node in program.graph.find_nodes(op="placeholder"):
         if node.name not in named:
@@ -48,7 +51,10 @@ def weight_buffers(program: ExportedProgram, given: Sequence[Buffer]) -> tuple[B
         if node.name in grown:
             shape, transform = (shape[1], shape[0], 4, 4), FOLD
         dtype = str(node.meta["val"].dtype).removeprefix("torch.")
-        buffers.append(Buffer(named[node.name], dtype, shape, _strides(shape), transform))
+        inside = held.get(node.name, ())
+        if node.name in shares:
+            shape = (sum(rows for _, rows in inside), *shape[1:]) if inside else (0,)
+        buffers.append(Buffer(named[node.name], dtype, shape, _strides(shape), transform, inside))
     return tuple(buffers)
 
 
@@ -89,7 +95,7 @@ def lowered(program: ExportedProgram, buffers: Sequence[Buffer]) -> tuple[fx.Gra
     mode = FakeTensorMode(shape_env=ShapeEnv())
     with mode, sdpa_kernel(_ATTENTION, set_priority=True), torch.no_grad():
         fakes = [empty(b) for b in buffers]
-        network = Rewriting(on_device(program.graph_module, "cuda"), folded)
+        network = Rewriting(on_device(program.graph_module, "cuda"), folded, stacked(program))
         graph = make_fx(network.run, select_decomp_table())(*fakes)
     return graph, fakes, mode
 

@@ -4,6 +4,7 @@
 2. A group norm, and the SiLU behind it, of a tensor larger than the cache: kernels/group_norm.py. Below, Inductor's
    own is as fast or faster.
 3. Attention with heads wider than 256: kernels/wide_attention.py.
+4. Linear layers that share their input: inductor_stacks.py.
 Each gives the network's values up to rounding. Figures: docs/adr/0050-inductor-engines.md.
 """
 
@@ -16,6 +17,7 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
+from runtime.backends.inductor_stacks import Share
 from runtime.backends.kernels.upsample import grown_conv
 from runtime.backends.kernels.wide_attention import wide_attention
 
@@ -63,11 +65,12 @@ def _sizes(shape: Sequence[Any], sizes: Mapping[str, int]) -> list[int]:
 class Rewriting(fx.Interpreter):
     """Runs a program, with other operators in the places that the rules name.
 
-    folded: the weight arguments that are given folded, for rule 1."""
+    folded: the weight arguments that are given folded, for rule 1. shares: those that are given stacked, for rule 4."""
 
-    def __init__(self, module: fx.GraphModule, folded: Collection[str]) -> None:
+    def __init__(self, module: fx.GraphModule, folded: Collection[str], shares: Mapping[str, Share]) -> None:
         super().__init__(module)
-        self._folded = folded
+        self._folded, self._shares = folded, shares
+        self._stacks: dict[str, Any] = {}  # argument of a stacked weight -> what its layers together give
         self._done: set[Any] = set()  # nodes whose work an earlier one has done
 
     def run_node(self, n: Any) -> Any:
@@ -112,9 +115,20 @@ class Rewriting(fx.Interpreter):
             return None
         return wide_attention(q, k, v)
 
+    def _linear(self, node: Any) -> Any:
+        share = self._shares.get(node.args[1].name)
+        if share is None:
+            return None
+        if share.first not in self._stacks:
+            weight = next(value for held, value in self.env.items() if held.name == share.first)
+            x: Any = self.map_nodes_to_values(node.args[0], node)
+            self._stacks[share.first] = torch.nn.functional.linear(x, weight)
+        return self._stacks[share.first].narrow(-1, share.start, share.rows)
+
     _RULES: ClassVar[Mapping[str, Any]] = {
         _GROWTH: _grown,
         "aten.conv2d.default": _convolution,
+        "aten.linear.default": _linear,
         "aten.group_norm.default": _group_norm,
         "aten.scaled_dot_product_attention.default": _attention,
     }

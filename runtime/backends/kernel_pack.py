@@ -25,7 +25,8 @@ import torch
 from graphs.errors import PlanError
 from runtime.backends.cuda_driver import KernelImage
 
-MAGIC = b"comfyc kernel pack 1\n"
+VERSION = 2  # of the form of the file, and of what is compiled into it: part of an engine's key
+MAGIC = b"comfyc kernel pack %d\n" % VERSION
 Json = Any
 
 
@@ -50,13 +51,16 @@ class Kernel:
 class Buffer:
     """A tensor that a program takes. dtype: torch's name. strides: as the program wants them.
 
-    transform: how a weight follows from the file's weight of that name, a key of device_weights.TRANSFORMS."""
+    transform: how a weight follows from the file's weight of that name, a key of device_weights.TRANSFORMS. parts: the
+    weights that it holds one behind the other, with their rows, where they are several; a weight of no elements is
+    held by another."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     transform: str = ""
+    parts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,18 @@ class Blobs:
         return self._index[key]
 
 
+class Weights:
+    """Collects the weights that programs want, each once."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Buffer] = []
+
+    def add(self, buffer: Buffer) -> int:
+        if buffer not in self.wanted:
+            self.wanted.append(buffer)
+        return self.wanted.index(buffer)
+
+
 def read_pack(content: bytes | memoryview) -> KernelPack:
     """Raises PlanError where the bytes are no pack."""
     try:
@@ -142,7 +158,8 @@ def _program(fields: Json) -> BucketProgram:
 
 def _buffer(fields: Json) -> Buffer:
     shape, strides = tuple(fields["shape"]), tuple(fields["strides"])
-    return Buffer(fields["name"], fields["dtype"], shape, strides, fields["transform"])
+    parts = tuple((name, rows) for name, rows in fields["parts"])
+    return Buffer(fields["name"], fields["dtype"], shape, strides, fields["transform"], parts)
 
 
 Call = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]

@@ -11,6 +11,7 @@ import torch
 from graphs.dims import Dim, size_from_json, size_of, size_to_json
 from graphs.errors import PlanError, RunError
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress, TensorSpec
+from runtime.network_weights import NetworkWeights
 
 _VERSION = "1"
 
@@ -83,7 +84,7 @@ class NullBackend:
 
         return json.dumps({"null": _VERSION, "inputs": listed(model.inputs), "outputs": listed(model.outputs)}).encode()
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> NullModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> NullModule:
         try:
             fields = json.loads(engine.read_bytes())
             inputs, outputs = (

@@ -8,6 +8,7 @@ docs/adr/0010-cpu-engines.md, docs/adr/0013-weights-in-layers.md.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ from runtime.backends.backend import (
     Progress,
 )
 from runtime.mapped import header_fingerprint, places
+from runtime.network_weights import NetworkWeights
 
 ort.disable_telemetry_events()
 _FATAL = 4  # log severity: what matters arrives as an exception
@@ -111,21 +113,22 @@ class OnnxRuntimeBackend:
             progress("check", 1, 1)
         return model.graph
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> OrtModule:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> OrtModule:
         """onnxruntime keeps activations in an allocator of its own: spec.arena is not used."""
         _need_cpu(spec.device)
-        graph = _located(engine.read_bytes(), weights)
+        files = weights.files()
+        graph = _located(engine.read_bytes(), files)
 
         def open_session(given: Weights) -> Any:
-            options = _options(spec.threads, _level(weights))
+            options = _options(spec.threads, _level(files))
             if given:
                 options.add_external_initializers(list(given), [_to_ort(tensor) for tensor in given.values()])
-            return _session(graph, options, weights)
+            return _session(graph, options, files)
 
         try:
             return OrtModule(open_session)
         except Exception as error:
-            where = ", ".join(map(str, weights)) or str(engine)
+            where = ", ".join(map(str, files)) or str(engine)
             raise PlanError(
                 f"onnxruntime cannot load the engine: {error}", where=where, hint="compile the plan again"
             ) from error
@@ -165,9 +168,8 @@ def _located(graph: bytes, weights: tuple[Path, ...]) -> bytes:
             "the weight file has other weights, or in another order, than the engine was made for",
             where=str(weights[0]), hint="compile the plan again",
         )
-    if len({path.absolute().parent for path in weights}) > 1:
-        raise PlanError("layers of weights lie in different folders", where=", ".join(map(str, weights)))
-    names = {path: _stretched(path.name).encode() for path in weights}
+    folder = _folder(weights)
+    names = {path: _stretched(path.absolute().relative_to(folder).as_posix()).encode() for path in weights}
     found = list(places(weights).values())
 
     def located(slot: re.Match[bytes]) -> bytes:
@@ -179,9 +181,14 @@ def _located(graph: bytes, weights: tuple[Path, ...]) -> bytes:
 
 def _session(graph: bytes, options: Any, weights: tuple[Path, ...]) -> Any:
     if weights:
-        folder = str(weights[0].absolute().parent)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        folder = _folder(weights)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _folder(weights: tuple[Path, ...]) -> Path:
+    """The innermost folder that has all the files, below which the library looks for them."""
+    return Path(os.path.commonpath([path.absolute().parent for path in weights]))
 
 
 def _stretched(name: str) -> str:

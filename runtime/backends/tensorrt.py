@@ -19,6 +19,7 @@ from graphs.errors import BuildError, DeviceError, UsageError
 from graphs.plan import PRECISIONS
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, Module, NetworkModel, Progress, TensorSpec
 from runtime.backends.build_process import Built, run_build
+from runtime.network_weights import NetworkWeights
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class TensorRtBackend:
         }
         return run_build(_BUILDER, request, model.graph, progress)
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> Module:
         raise DeviceError(NOT_RUN, hint=_RUN_HINT)
 
 

@@ -18,7 +18,7 @@ from compiler.linking.link import Linker, Target
 from compiler.networks import NETWORKS
 from compiler.networks.controlnet import ControlNet, ControlNetConfig
 from compiler.networks.unet import UNet, UNetControl
-from compiler.networks.unet_config import UNetConfig, residual_sizes
+from compiler.networks.unet_config import residual_sizes
 from graphs.dims import size_of
 from graphs.plan import Profile
 from graphs.program import NetworkUse
@@ -28,11 +28,8 @@ from runtime.backends import backend
 from runtime.backends.backend import LoadSpec, Module, TensorSpec
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
+from tests.small_unet import UNEVEN
 
-# Three levels, one without attention, one with two res blocks: deeper and narrower files are no special case.
-UNET = UNetConfig(
-    model_channels=32, time_width=128, widths=(32, 64, 64), res_blocks=(1, 2, 1), depths=(0, 1, 1), context_width=64
-)
 SIZES = {"batch": 3, "height": 9, "width": 14, "text": 5, "steps": 4}
 CONTROL_KINDS = ("controlnet", "controlnet_core", "controlnet_time", "controlnet_context", "controlnet_hint")
 UNET_KINDS = ("unet_control", "unet_core_control")
@@ -41,8 +38,8 @@ UNET_KINDS = ("unet_control", "unet_core_control")
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    write_checkpoint(folder / "sd.safetensors", unet=UNET, parts=("unet",), dtype="float32")
-    write_controlnet(folder / "control.safetensors", unet=UNET, dtype="float32")
+    write_checkpoint(folder / "sd.safetensors", unet=UNEVEN, parts=("unet",), dtype="float32")
+    write_controlnet(folder / "control.safetensors", unet=UNEVEN, dtype="float32")
     return folder
 
 
@@ -64,7 +61,7 @@ def built(kind: str, models: Path, store: Store, name: str) -> tuple[Module, tup
     use = NetworkUse("n", kind, recipe(models, kind))
     binding = Linker(Target(backend(name), "fp32", "cpu", Profile()), store, by_path).bind(use)
     artifacts = StoreArtifacts(store)
-    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights_paths(binding.weights)
+    engine, weights = artifacts.engine_path(binding.engine), artifacts.weights(binding.weights)
     module = backend(name).load(engine, weights, LoadSpec())
     return module, tuple(TensorSpec(n, dtype, shape) for n, (dtype, shape) in binding.engine.inputs.items())
 
@@ -94,7 +91,7 @@ def test_the_parts_give_what_the_whole_gives(models: Path) -> None:
     )
     x, context, steps = torch.randn(2, 4, 9, 14), torch.randn(2, 5, 64), torch.tensor([3.0, 700.0])
     image = torch.rand(2, 72, 112, 3)
-    all_in_one = ControlNet(ControlNetConfig(UNET))
+    all_in_one = ControlNet(ControlNetConfig(UNEVEN))
     all_in_one.load_state_dict({**whole.state_dict(), **hint.state_dict()})
     with torch.no_grad():
         embedded = hint(image)
@@ -110,7 +107,7 @@ def test_residuals_enter_where_the_paper_has_them(models: Path) -> None:
     assert isinstance(plain, UNet)
     assert isinstance(controlled, UNetControl)
     x, context, steps = torch.randn(1, 4, 9, 14), torch.randn(1, 5, 64), torch.tensor([500.0])
-    zeros = [torch.zeros(1, c, -(-9 // 2**h), -(-14 // 2**h)) for c, h in residual_sizes(UNET)]
+    zeros = [torch.zeros(1, c, -(-9 // 2**h), -(-14 // 2**h)) for c, h in residual_sizes(UNEVEN)]
     with torch.no_grad():
         nothing = plain(x, steps, context)
         assert torch.equal(controlled(x, steps, context, *zeros), nothing)
@@ -120,7 +117,7 @@ def test_residuals_enter_where_the_paper_has_them(models: Path) -> None:
 
 
 def test_gradients_reach_every_weight() -> None:
-    net, unet = ControlNet(ControlNetConfig(UNET)), UNetControl(UNET)
+    net, unet = ControlNet(ControlNetConfig(UNEVEN)), UNetControl(UNEVEN)
     x, context, steps = torch.randn(1, 4, 8, 8), torch.randn(1, 5, 64), torch.tensor([500.0])
     residuals = net(x, torch.rand(1, 3, 64, 64), steps, context)
     unet(x, steps, context, *residuals).square().mean().backward()
@@ -131,15 +128,15 @@ def test_gradients_reach_every_weight() -> None:
 def exported(form: str, precision: str) -> Exported:
     definition = NETWORKS["unet_core_control"]
     with torch.device("meta"):
-        module = definition.module(UNET)
-    inputs = definition.inputs(UNET)
-    return emit(trace(module, inputs), form, inputs, definition.outputs(UNET), precision)
+        module = definition.module(UNEVEN)
+    inputs = definition.inputs(UNEVEN)
+    return emit(trace(module, inputs), form, inputs, definition.outputs(UNEVEN), precision)
 
 
 @pytest.mark.parametrize("form", ["onnx", "onnx-trt"])
 def test_every_dialect_has_one_input_per_residual(form: str) -> None:
     found = exported(form, "fp16")
     names = [s.name for s in found.inputs]
-    assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNET))))]
+    assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNEVEN))))]
     for name in names:
         assert name.encode() in found.graph

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 from compiler.checking.check import check
@@ -26,3 +28,13 @@ def test_the_default_workflow_is_explained() -> None:
     assert to_mermaid(found.after).count("-->") == sum(len(n.links) for n in found.after)
     boxes = ElementTree.fromstring(to_svg(graph)).findall("{http://www.w3.org/2000/svg}text")
     assert len(boxes) == 2 * len(graph)
+
+
+def test_the_code_map_shows_the_steps_of_the_default_workflow_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/structure.md").read_text("utf-8")
+    shown = page.split("## The default workflow, once")[1].split("\n| step |")[0].split("freed after each:")[1]
+    schemas = builtin()
+    graph = check(read_workflow(example("default"), schemas), schemas).graph
+    printed = to_text(explain(graph, schemas)).split("\nsteps (")[1].split("\n\n")[0].splitlines()[1:]
+    steps = " ".join(re.sub(r" frees\([^)]*\)", "", line) for line in printed)
+    assert shown.split() == steps.split()

@@ -18,15 +18,14 @@ from torch import Tensor, nn
 
 from benchmarks.synthetic import (
     narrow_sdxl,
-    narrow_unet,
     write_checkpoint,
     write_controlnet,
     write_sd2,
     write_sdxl,
 )
 from compiler.exporting.export import emit, trace
-from compiler.linking.weights import Layer, materialise
-from compiler.models.weights_tree import merged
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer, merged
 from compiler.networks import NETWORKS
 from compiler.networks.text import END_TOKEN
 from graphs.dims import size_of
@@ -35,6 +34,7 @@ from runtime.backends.backend import LoadSpec, TensorSpec
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import architecture_of, by_path, load_network, recipe_of
+from tests.small_unet import UNEVEN
 
 # Dynamic sizes that differ from the traced ones, and from each other in what they divide by. Tracing took every count
 # for 2 or more and every side for 32 or more, so 1 and sides of 5 would show an assumption that slipped in.
@@ -79,8 +79,8 @@ OPTIONS = {"sdxl:clip_l": {"stop_layer": -2, "norm": False}, "sdxl:clip_g": {"st
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("export")
-    write_checkpoint(folder / "sd15.safetensors")
-    write_controlnet(folder / "sd15-control.safetensors", unet=narrow_unet())
+    write_checkpoint(folder / "sd15.safetensors", unet=UNEVEN)
+    write_controlnet(folder / "sd15-control.safetensors", unet=UNEVEN)
     write_sdxl(folder / "sdxl.safetensors")
     write_controlnet(folder / "sdxl-control.safetensors", unet=narrow_sdxl()["unet"])
     write_sd2(folder / "sd2.safetensors")
@@ -111,11 +111,11 @@ def test_an_exported_network_computes_what_torch_computes(
     exported = emit(subject.program, form, subject.inputs, subject.outputs, precision)
     part = NETWORKS[subject.kind].part
     tensors = merged(recipe_of(bench.file(name)), part, by_path)
-    weights = materialise(exported.initializers, Layer(tensors, str(bench.file(name)) + part), None, bench.store)
-    paths = StoreArtifacts(bench.store).weights_paths(weights)
+    weights = materialise(exported.initializers, [Layer(tensors, str(bench.file(name)) + part)], bench.store)
+    opened = StoreArtifacts(bench.store).weights(weights)
     key = re.sub("[:_]", "-", f"graph-{name}-{form}-{precision}")
     graph = bench.store.put(key, exported.graph).path
-    engine = OnnxRuntimeBackend().load(graph, paths, LoadSpec())
+    engine = OnnxRuntimeBackend().load(graph, opened, LoadSpec())
     for sizes in SIZES:
         given = {spec.name: example(spec, sizes) for spec in subject.inputs}
         with torch.no_grad():

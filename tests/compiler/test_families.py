@@ -70,7 +70,7 @@ def test_the_published_shapes_are_of_one_family_each(name: str) -> None:
 @pytest.mark.parametrize(("context", "vector"), [(1024, 1536), (1024, 2048)])
 def test_unclip_is_of_none(context: int, vector: int) -> None:
     unclip = UNetConfig(context_width=context, heads=None, linear_projection=True, vector_width=vector)
-    assert family_of(unclip) is None
+    assert family_of("unet", unclip) is None
 
 
 PARTS = {

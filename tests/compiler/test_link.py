@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmarks.synthetic import narrow_unet, write_checkpoint, write_lora
+from benchmarks.synthetic import write_checkpoint, write_lora
 from compiler.linking.link import Linker, Target
 from graphs.plan import NetworkBinding, Profile
 from graphs.program import NetworkUse
@@ -17,6 +17,7 @@ from runtime.backends.backend import Availability, EngineSpec, NetworkModel, Pro
 from runtime.backends.null import NullBackend
 from runtime.store import Store
 from tests.compiler.eager_networks import by_path, recipe_of
+from tests.small_unet import SMALL
 
 
 class Builder(NullBackend):
@@ -51,7 +52,7 @@ def bind(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("link")
     for seed in (1, 2):
-        write_checkpoint(folder / f"{seed}.safetensors", seed=seed, parts=("unet",))
+        write_checkpoint(folder / f"{seed}.safetensors", seed=seed, parts=("unet",), unet=SMALL)
     return folder
 
 
@@ -89,20 +90,20 @@ def test_an_engine_depends_on_the_sizes_that_its_network_has(folder: Path) -> No
 
 def test_a_lora_costs_what_it_changes(folder: Path, tmp_path: Path) -> None:
     """On top of the base file that every mix of the checkpoint shares."""
-    write_lora(tmp_path / "lora.safetensors", unet=narrow_unet())
-    plain, _ = bind(folder, "1.safetensors", kind="unet")
+    write_lora(tmp_path / "lora.safetensors", unet=SMALL)
+    plain, _ = bind(folder, "1.safetensors", kind="unet_core")
     lora = (tmp_path / "lora.safetensors", 0.8)
-    mixed, built = bind(folder, "1.safetensors", lora, kind="unet")
+    mixed, built = bind(folder, "1.safetensors", lora, kind="unet_core")
     assert built == 0
     assert mixed.engine == plain.engine
     assert mixed.weights.layers[0] == plain.weights.layers[0]
     base, changed = mixed.weights.layers
     assert 0 < changed.size_bytes < base.size_bytes / 2
-    paths = StoreArtifacts(Store(folder / "store")).weights_paths(mixed.weights)
-    names = load_file(paths[1]).keys()
+    weights = StoreArtifacts(Store(folder / "store")).weights(mixed.weights)
+    names = load_file(weights.files()[1]).keys()
     assert names
     assert all("attn" in name or "proj_" in name or "ff" in name for name in names)
-    nothing, _ = bind(folder, "1.safetensors", (lora[0], 0.0), kind="unet")
+    nothing, _ = bind(folder, "1.safetensors", (lora[0], 0.0), kind="unet_core")
     assert nothing.weights.layers == plain.weights.layers
 
 

@@ -106,7 +106,7 @@ def test_a_primitive_that_a_loader_needs_is_fixed_everywhere() -> None:
             s=("SaveImage", {"images": Link("d", 0), "filename_prefix": Link("n", 0)}),
         )
     )
-    assert program.networks["vae_decoder"].weights == ModelFile("checkpoints", "a.safetensors")
+    assert program.networks["decoder"].weights == ModelFile("checkpoints", "a.safetensors")
     assert program.steps[-1].inputs["filename_prefix"] == Literal("a.safetensors")
     assert set(program.parameters) == {"e.width", "e.height", "e.batch_size"}
 
@@ -133,7 +133,7 @@ def test_loras_nest_and_strength_0_is_none() -> None:
     base = ModelFile("checkpoints", "a.safetensors")
     one = Lora(base, ModelFile("loras", "x"), 0.5)
     assert program.networks["text"].weights == base
-    assert program.networks["unet"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
+    assert program.networks["denoiser"].weights == Lora(one, ModelFile("loras", "y"), -1.0)
 
 
 def test_equal_uses_of_a_network_share_an_id_and_others_count_on() -> None:
@@ -149,7 +149,7 @@ def test_equal_uses_of_a_network_share_an_id_and_others_count_on() -> None:
         )
     )
     used = {s.nodes[0]: s.networks["vae_decoder"] for s in program.steps if s.op == "decode_latent"}
-    assert used == {"d": "vae_decoder", "d2": "vae_decoder", "d3": "vae_decoder.2"}
+    assert used == {"d": "decoder", "d2": "decoder", "d3": "decoder.2"}
 
 
 def test_what_reaches_no_output_is_not_lowered() -> None:

@@ -24,6 +24,7 @@ from runtime.folders import Folders
 from runtime.session import Session
 from runtime.store import Store
 from tests.runtime.fake_backend import default_prompt
+from tests.small_unet import SMALL
 
 MOST_MS = 10.0
 OPTIONS = CompileOptions(backend="onnxruntime", fold=False)
@@ -61,7 +62,7 @@ class Server:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("planning")
     (root / "models" / "checkpoints").mkdir(parents=True)
-    write_checkpoint(root / "models" / "checkpoints" / "sd15.safetensors", seed=1)
+    write_checkpoint(root / "models" / "checkpoints" / "sd15.safetensors", seed=1, unet=SMALL)
     time.sleep(2.1)  # the listing of a folder that changed just now is not remembered
     return root
 
@@ -112,7 +113,7 @@ def test_a_changed_checkpoint_is_linked_again(root: Path, tmp_path: Path) -> Non
     shutil.copytree(root / "models", tmp_path / "models")
     server = Server(tmp_path)
     first = server.plan()
-    write_checkpoint(tmp_path / "models" / "checkpoints" / "sd15.safetensors", seed=2)
+    write_checkpoint(tmp_path / "models" / "checkpoints" / "sd15.safetensors", seed=2, unet=SMALL)
     second = server.plan()
     assert second.counts.weights == len(second.plan.bindings)
     assert second.counts.exports == 0

@@ -13,6 +13,7 @@ from compiler.exporting.precision import in_precision
 from compiler.networks import NETWORKS
 from runtime.backends.backend import EngineSpec, LoadSpec
 from runtime.backends.eager import EagerBackend
+from runtime.network_weights import NetworkWeights
 from tests.gpu.saved_networks import example, saved
 
 SIZES = {"batch": 2, "height": 8, "width": 8, "text": 77, "steps": 3}
@@ -27,7 +28,7 @@ def test_values_are_those_of_float32(kind: str, precision: str, bound: float, tm
         model = saved(kind, NETWORK_KINDS[kind], wanted, tmp_path / f"{wanted}.safetensors")
         engine = tmp_path / wanted
         engine.write_bytes(EagerBackend().build(model, EngineSpec(wanted, "cpu")))
-        module = EagerBackend().load(engine, model.weights, LoadSpec())
+        module = EagerBackend().load(engine, NetworkWeights.of(*model.weights), LoadSpec())
         (results[wanted],) = module(example(model.inputs, SIZES)).values()
     assert results[precision].dtype == torch.float32
     difference = (results[precision] - results["fp32"]).norm() / results["fp32"].norm()

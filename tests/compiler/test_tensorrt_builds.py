@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl, narrow_unet
+from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl
 from compiler.exporting.export import Exported, emit, trace
 from compiler.linking.engine_sizes import network_profile
-from compiler.linking.weights import Layer, materialise
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer
 from compiler.networks import NETWORKS, ControlNetConfig
 from compiler.networks.network import Config
 from compiler.networks.unet_config import UNetConfig
@@ -28,11 +29,12 @@ from runtime.backends.build_process import Built
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.store import Store
 from tests.runtime.tensorrt_here import needs_tensorrt
+from tests.small_unet import SMALL
 
 TARGETS = ("sm89", "sm120")
 SIZES = Profile(batch=(1, 4), height=(64, 1024), width=(128, 1024), text=(77, 231))
 # Two heads in place of eight: at this width every head has then the 16 channels or more that fused kernels want.
-UNET = replace(narrow_unet(), heads=2)
+UNET = replace(SMALL, depths=(1, 1, 0), heads=2)
 CONFIGS: dict[str, Config] = {
     "unet": UNET,
     "controlnet": ControlNetConfig(UNET),
@@ -60,8 +62,8 @@ def build(
         key: partial(torch.randn, *tensor.shape, generator=random) for key, tensor in module.state_dict().items()
     }
     store = Store(folder)
-    weights = materialise(exported.initializers, Layer(tensors, kind), None, store)
-    paths = StoreArtifacts(store).weights_paths(weights)
+    weights = materialise(exported.initializers, [Layer(tensors, kind)], store)
+    paths = StoreArtifacts(store).weights(weights).files()
     spec = EngineSpec(precision, "cuda", network_profile(definition, config, SIZES), TARGETS)
     return TensorRtBackend().built(NetworkModel(kind, exported.graph, inputs, outputs, paths), spec), exported
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from compiler.exporting.export import Exported, emit, trace
-from compiler.linking.weights import Layer, materialise
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer
 from graphs.dims import Dim
 from runtime.artifacts import StoreArtifacts
 from runtime.backends.backend import LoadSpec, TensorSpec
@@ -51,7 +52,7 @@ def test_it_computes_what_torch_computes_at_any_size(tmp_path: Path) -> None:
     assert (ops(network).count("Conv"), ops(network).count("Resize")) == (4, 0)
     tensors = {name: (lambda t=tensor: t) for name, tensor in module.state_dict().items()}
     store = Store(tmp_path)
-    weights = StoreArtifacts(store).weights_paths(materialise(network.initializers, Layer(tensors, "up"), None, store))
+    weights = StoreArtifacts(store).weights(materialise(network.initializers, [Layer(tensors, "up")], store))
     engine = OnnxRuntimeBackend().load(store.put("graph-up", network.graph).path, weights, LoadSpec())
     for shape in ((1, 6, 1, 1), (2, 6, 5, 9), (3, 6, 8, 4)):
         x = torch.randn(shape)

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from compiler.exporting.export import Initializer
 from compiler.exporting.weight_layout import weight_layout
-from compiler.linking.weights import Layer, materialise
+from compiler.linking.weights import materialise
+from compiler.models.weights_tree import Layer
 from runtime.artifacts import StoreArtifacts
 from runtime.mapped import header_fingerprint
 from runtime.store import Store
@@ -29,7 +30,7 @@ TABLE = (
 def weight_file(folder: Path) -> Path:
     tensors = {name: (lambda t=tensor: t) for name, tensor in TENSORS.items()}
     store = Store(folder)
-    return StoreArtifacts(store).weights_paths(materialise(TABLE, Layer(tensors, "test"), None, store))[0]
+    return StoreArtifacts(store).weights(materialise(TABLE, [Layer(tensors, "test")], store)).whole[0]
 
 
 def test_the_places_hold_what_safetensors_reads_under_these_names(tmp_path: Path) -> None:

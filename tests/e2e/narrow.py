@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.synthetic import narrow_unet, write_checkpoint, write_lora
+from benchmarks.synthetic import write_checkpoint, write_lora
 from graphs.examples import example
+from tests.small_unet import SMALL, WIDER
 
 Json = Any
 LORA_NODE = "20"
@@ -18,10 +19,10 @@ def write_models(folder: Path) -> Path:
     checkpoints, loras = folder / "checkpoints", folder / "loras"
     checkpoints.mkdir(parents=True)
     loras.mkdir()
-    write_checkpoint(checkpoints / "first.safetensors", seed=1)
-    write_checkpoint(checkpoints / "second.safetensors", seed=2)
-    write_checkpoint(checkpoints / "wider.safetensors", seed=1, width=64)
-    write_lora(loras / "style.safetensors", unet=narrow_unet())
+    write_checkpoint(checkpoints / "first.safetensors", seed=1, unet=SMALL)
+    write_checkpoint(checkpoints / "second.safetensors", seed=2, unet=SMALL)
+    write_checkpoint(checkpoints / "wider.safetensors", seed=1, unet=WIDER)
+    write_lora(loras / "style.safetensors", unet=SMALL)
     return folder
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.synthetic import NARROW_VAE, narrow_unet, write_checkpoint, write_lora
+from benchmarks.synthetic import NARROW_VAE, write_checkpoint, write_lora
 from tests.e2e.commands import comfyc
 from tests.e2e.narrow import workflow, write_models
+from tests.small_unet import WIDER
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,6 @@ def test_a_vae_in_place_of_a_checkpoint(models: Path, tmp_path: Path) -> None:
 
 def test_a_lora_of_another_architecture(models: Path, tmp_path: Path) -> None:
     (models / "loras" / "style.safetensors").unlink()
-    write_lora(models / "loras" / "style.safetensors", unet=narrow_unet(64))
+    write_lora(models / "loras" / "style.safetensors", unet=WIDER)
     message = message_of_lora(workflow(tmp_path, strength=1.0), tmp_path)
     assert "style.safetensors" in message

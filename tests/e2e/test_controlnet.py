@@ -16,9 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from benchmarks.synthetic import narrow_unet, write_checkpoint, write_controlnet, write_embedding
+from benchmarks.synthetic import write_checkpoint, write_controlnet, write_embedding
 from compiler.compile import CompileResult, compile_workflow, write
-from compiler.networks.unet_config import UNetConfig
 from compiler.options import CompileOptions
 from graphs.errors import CheckpointError, ModelMissingError
 from graphs.plan import Profile
@@ -26,24 +25,21 @@ from graphs.workflow import parse_api
 from runtime.folders import Folders
 from runtime.session import RunResult, Session
 from runtime.store import Store
+from tests.small_unet import SMALL, WIDER
 
 Json = Any
 Picture = NDArray[np.int64]
-# As few blocks as a U-Net can have and still do everything.
-UNET = UNetConfig(
-    model_channels=32, time_width=128, widths=(32, 64, 64), res_blocks=(1, 1, 1), depths=(0, 1, 1), context_width=64
-)
 PROFILE = Profile(batch=(1, 2), height=(64, 96), width=(64, 96))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("comfy")
-    write_checkpoint(root / "models/checkpoints/sd.safetensors", unet=UNET)
-    write_controlnet(root / "models/controlnet/a.safetensors", unet=UNET)
-    write_controlnet(root / "models/controlnet/b.safetensors", unet=UNET, seed=1, prefix="control_model.")
-    write_controlnet(root / "models/controlnet/b_shuffle.safetensors", unet=UNET, seed=1)
-    write_controlnet(root / "models/controlnet/wide.safetensors", unet=narrow_unet())
+    write_checkpoint(root / "models/checkpoints/sd.safetensors", unet=SMALL)
+    write_controlnet(root / "models/controlnet/a.safetensors", unet=SMALL)
+    write_controlnet(root / "models/controlnet/b.safetensors", unet=SMALL, seed=1, prefix="control_model.")
+    write_controlnet(root / "models/controlnet/b_shuffle.safetensors", unet=SMALL, seed=1)
+    write_controlnet(root / "models/controlnet/wide.safetensors", unet=WIDER)
     write_embedding(root / "models/embeddings/style.safetensors", vectors=3)
     (root / "input").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
@@ -336,5 +332,5 @@ def test_explain_says_what_becomes_of_each_node(tmp_path: Path) -> None:
     report = json.loads(command("explain", tmp_path / "w.json", "--json").stdout)
     fates = {row["class_type"]: (row["fate"], row["why"]) for row in report["nodes"]}
     assert fates["ControlNetLoader"][0] == fates["ControlNetApplyAdvanced"][0] == "compiled"
-    assert "controlnet_core" in fates["KSampler"][1]
-    assert "controlnet_core" in report["networks"].values()
+    assert "control_core" in fates["KSampler"][1]
+    assert "control_core" in report["networks"].values()

@@ -59,8 +59,8 @@ def test_the_new_family_is_told_and_gives_its_facts(tmp_path: Path) -> None:
     text = table.read_text()
     before = next(known for known in text.splitlines() if known.startswith("FAMILIES"))
     assert line.strip().replace(", TALL)", ")") == before  # the recipe shows the table as it is, and one row more
-    imports = "from compiler.families.tall import TALL\nfrom compiler.networks.unet_config"
-    table.write_text(text.replace(before, line.strip()).replace("from compiler.networks.unet_config", imports))
+    imports = "from compiler.families.tall import TALL\nfrom compiler.networks.network"
+    table.write_text(text.replace(before, line.strip()).replace("from compiler.networks.network", imports))
     (tmp_path / "prompt.json").write_text(json.dumps(PROMPT))
     path = os.pathsep.join((str(tmp_path), str(REPOSITORY)))
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -22,6 +22,7 @@ from graphs.plan_json import load_plan
 from runtime.store import Store
 from tests.e2e.commands import REPOSITORY, comfyc, hear_ctrl_c
 from tests.runtime.tensorrt_here import needs_tensorrt
+from tests.small_unet import SMALL
 
 TENSORRT = ("--backend", "tensorrt", "--target", "sm89,sm120")
 NETWORKS = {"clip_l", "unet_core", "unet_time", "unet_context", "vae_decoder_u8"}
@@ -30,7 +31,7 @@ NETWORKS = {"clip_l", "unet_core", "unet_time", "unet_context", "vae_decoder_u8"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tensorrt")
-    write_checkpoint(folder / "models" / "checkpoints" / "narrow.safetensors")
+    write_checkpoint(folder / "models" / "checkpoints" / "narrow.safetensors", unet=SMALL)
     return folder
 
 

@@ -13,6 +13,7 @@ from graphs.errors import PlanError, RunError
 from runtime.backends.backend import EngineSpec, LoadSpec, Module
 from runtime.backends.eager import EagerBackend
 from runtime.backends.inductor import InductorBackend
+from runtime.network_weights import NetworkWeights
 from tests.gpu.saved_networks import example, saved
 
 pytestmark = pytest.mark.gpu
@@ -24,7 +25,7 @@ def loaded(backend: EagerBackend | InductorBackend, precision: str, folder: Path
     model = saved("unet_core", narrow_unet(64), precision, folder / f"{precision}-{seed}.safetensors", seed)
     engine = folder / f"{backend.name}-{precision}.engine"
     engine.write_bytes(backend.build(model, EngineSpec(precision, "cuda", PROFILE)))
-    return backend.load(engine, model.weights, LoadSpec("cuda"))
+    return backend.load(engine, NetworkWeights.of(*model.weights), LoadSpec("cuda"))
 
 
 def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -119,6 +119,25 @@ def test_a_control_word_that_may_be_the_next_choice() -> None:
         assert inputs_of(graph)["1"] == {"seed": 1, "mode": "fixed", "n": 4}
 
 
+def test_a_control_word_that_could_be_either_is_refused_or_said() -> None:
+    mode = Input("mode", "COMBO", default="random", options=("random", "fixed"))
+    seed, count, speed = Input("seed", "INT"), Input("count", "INT"), Input("speed", "FLOAT")
+    # Written before the class had the seed: count 5, mode "fixed"; or a seed of 5 that was fixed.
+    older = Schemas({}, {"A": NodeDef("A", (seed, count, mode))})
+    with pytest.raises(WorkflowError) as caught:
+        parse_ui(ui([node(1, "A", [], [], [5, "fixed"])], []), older)
+    (problem,) = caught.value.problems
+    assert (problem.type, problem.node_id) == ("ambiguous_widgets", "1")
+    assert "fixed" in problem.message
+    # As many values as widgets: the number tells, and it is said. Names in the file leave no doubt.
+    same = Schemas({}, {"A": NodeDef("A", (seed, mode, speed))})
+    graph = parse_ui(ui([node(1, "A", [], [], [5, "fixed", 0.5])], []), same)
+    assert inputs_of(graph)["1"] == {"seed": 5, "mode": "fixed", "speed": 0.5}
+    assert [(w.type, w.node_id, w.severity) for w in graph.warnings] == [("control_word", "1", "warning")]
+    named = {"seed": 5, "mode": "fixed", "speed": 0.5}
+    assert parse_ui(ui([node(1, "A", [], [], [5, "fixed", 0.5], widgets_values_named=named)], []), same).warnings == ()
+
+
 def test_a_widget_of_two_types() -> None:
     rate = Input("rate", "FLOAT,INT", default=25.0, extra={"widgetType": "FLOAT"})
     schemas = Schemas({}, {"A": NodeDef("A", (Input("n", "INT"), rate, Input("batch", "INT", default=1)))})

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphs.definition import NodeDef
@@ -115,8 +115,6 @@ def test_widgets_that_were_added_at_the_end_get_their_default(stored: list[Store
 @settings(max_examples=200, deadline=None)
 @given(classes(), st.data())
 def test_a_widget_that_was_added_anywhere_shifts_nothing_in_silence(stored: list[Stored], data: st.DataObject) -> None:
-    # A value that is itself a control word can be read both ways: docs/conversion.md, "Known gaps".
-    assume(not any(w.value in CONTROL_WORDS for w in stored if isinstance(w.value, str)))
     new = data.draw(widgets("new")).input
     inputs = [w.input for w in stored]
     inputs.insert(data.draw(st.integers(0, len(inputs))), new)
@@ -127,6 +125,58 @@ def test_a_widget_that_was_added_anywhere_shifts_nothing_in_silence(stored: list
     found = inputs_of(graph)["1"]
     if {name: found.get(name) for name in sent(stored)} != sent(stored):
         assert graph.warnings  # at the least that a widget had no value
+
+
+SEED = Stored(Input("seed", "INT", default=0, min=0, max=2**64 - 1, control_after_generate=True), 0, ("fixed",))
+WORDS = ("random", "fixed", "increment", "randomize")
+
+
+@st.composite
+def classes_of_words(draw: st.DrawFn) -> list[Stored]:
+    """A seed, combos whose choices are control words (no default is), and others."""
+    found: list[Stored] = []
+    others = draw(st.permutations(["INT", "BOOLEAN", "sizes"]))
+    for k in range(draw(st.integers(1, 5))):
+        name, kind = f"w{k}", draw(st.sampled_from(["seed", "words", "words", "other"]))
+        if kind == "seed" and not any(w.input.control_after_generate for w in found):
+            control = (draw(st.sampled_from(["fixed", "randomize", "increment"])),)
+            found.append(Stored(replace(SEED.input, name=name), draw(st.integers(0, 9)), control))
+        elif kind == "words":
+            options = ("random", *draw(st.permutations(WORDS[1:]))[:2])
+            input = Input(name, "COMBO", default="random", options=options)
+            found.append(Stored(input, draw(st.sampled_from(options))))
+        elif others:
+            kind = others.pop()
+            input, values = {
+                "INT": (Input(name, "INT", default=3, min=0, max=9), st.integers(0, 9)),
+                "BOOLEAN": (Input(name, "BOOLEAN", default=False), st.booleans()),
+                "sizes": (Input(name, "COMBO", default="2K", options=("2K", "4K")), st.sampled_from(["2K", "4K"])),
+            }[kind]
+            found.append(Stored(input, draw(values)))
+    return found
+
+
+def words_in(values: dict[str, Json]) -> list[str]:
+    return sorted(v for v in values.values() if isinstance(v, str) and v in CONTROL_WORDS)
+
+
+@settings(max_examples=400, deadline=None)
+@given(classes_of_words(), st.data())
+def test_control_words_in_an_older_file_are_told_apart_or_refused(stored: list[Stored], data: st.DataObject) -> None:
+    """The class gained a seed or a combo of words: a control that became a value, or a value a control, is said."""
+    words = Stored(Input("new", "COMBO", default="random", options=WORDS), "random")
+    has_seed = any(w.input.control_after_generate for w in stored)
+    new = (
+        words if has_seed else data.draw(st.sampled_from([words, replace(SEED, input=replace(SEED.input, name="new"))]))
+    )
+    inputs = [w.input for w in stored]
+    inputs.insert(data.draw(st.integers(0, len(inputs))), new.input)
+    try:
+        graph = read(schemas_of(inputs), written(stored))
+    except WorkflowError:
+        return
+    if words_in(inputs_of(graph)["1"]) != words_in(sent(stored)):
+        assert [w for w in graph.warnings if w.severity != "info"]
 
 
 @settings(max_examples=200, deadline=None)

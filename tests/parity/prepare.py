@@ -5,8 +5,10 @@ usage: python -m tests.parity.prepare FOLDER [GROUP ...]     (no group: sd15)
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.parity.layouts.files import FILES, GROUPS
@@ -24,9 +26,11 @@ def prepare(folder: Path, groups: tuple[str, ...] = GROUPS[:1]) -> None:
     needed, free = sum(map(size_bytes, missing)) + SPARE_BYTES, shutil.disk_usage(folder).free
     if free < needed:
         raise SystemExit(f"{folder}: needs {needed >> 20} MiB, {free >> 20} MiB free; set PARITY_MODELS elsewhere")
-    for name in missing:
-        print(f"writing {folder / name}", file=sys.stderr, flush=True)
-        write(folder, name)
+    largest_first = sorted(missing, key=size_bytes, reverse=True)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:  # drawing numbers is what takes the time
+        for name, done in [(name, pool.submit(write, folder, name)) for name in largest_first]:
+            print(f"writing {folder / name}", file=sys.stderr, flush=True)
+            done.result()
 
 
 if __name__ == "__main__":

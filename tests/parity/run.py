@@ -1,15 +1,15 @@
 """Runs the recorded cases through comfyc's own compile and run, and prints how near each comes.
 
 usage: python -m tests.parity.run --models FOLDER [--backend onnxruntime] [--group sd15|sdxl|sd2] [CASE ...]
-                                  [--only sampler_] [--limit N] [--isolated] [--resume FILE]
+                                  [--only sampler_] [--limit N] [--isolated] [--jobs N] [--resume FILE]
 
 A case whose node classes or model family comfyc does not compile yet is listed as such, with comfyc's own reason, and
 counted. Writes benchmarks/results/parity-[GROUP-]BACKEND.json when every case of the group was run. Exit status 1 when
 any is out of bounds, takes more memory than MEMORY_BOUND_GIB, or was within bounds in the results kept before and is
 not compiled any more.
 
---isolated: each case in a process of its own, whose peak memory is printed. --resume FILE: results are appended to FILE
-case by case, and cases that are in it are not run again.
+--isolated: each case in a process of its own, whose peak memory is printed. --jobs N: N processes, each with its share
+of the cases and of the cores. --resume FILE: results are appended to FILE case by case; cases in it are not run again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +48,33 @@ def run_apart(case: Case, backend: str, models: Path) -> Result:
     if usage.ru_maxrss << 10 > MEMORY_BOUND_GIB << 30:
         return found.off(f"more than {MEMORY_BOUND_GIB} GiB of memory")
     return found
+
+
+def run_shares(args: argparse.Namespace, chosen: list[Case], backend: str, models: Path) -> dict[str, Result]:
+    """The cases dealt out to processes of their own. Results by case; a process that died leaves some out."""
+    cores = sorted(os.sched_getaffinity(0))
+    own = max(1, len(cores) // args.jobs)
+    with tempfile.TemporaryDirectory(prefix="comfyc-parity-") as scratch:
+        processes = []
+        for job in range(args.jobs):
+            command = [sys.executable, "-m", "tests.parity.run", "--models", str(models), "--backend", backend]
+            command += ["--group", args.group, "--resume", f"{scratch}/{job}"] + ["--isolated"] * args.isolated
+            if share := [case.id for case in chosen[job :: args.jobs]]:
+                processes.append(subprocess.Popen([*command, *share], stdout=subprocess.DEVNULL))
+                first = job * own % len(cores)
+                os.sched_setaffinity(processes[-1].pid, cores[first : first + own])
+        found: dict[str, Result] = {}
+        while True:
+            running = any(process.poll() is None for process in processes)
+            parts = [appended(Path(f"{scratch}/{job}")) for job in range(args.jobs)]
+            fresh = {case: result for part in parts for case, result in part.items()}
+            for case in sorted(fresh.keys() - found.keys()):
+                if args.resume:
+                    append(args.resume, fresh[case])
+            found = fresh
+            if not running:
+                return found
+            time.sleep(1)
 
 
 def line(result: Result, width: int) -> str:
@@ -82,6 +110,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--limit", type=int, default=0, help="the first N of them")
     parser.add_argument("--isolated", action="store_true", help="a process for each case; prints its peak memory")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, each with a share of the cores")
     parser.add_argument("--resume", type=Path, help="file of results: append to it, skip what it has")
     args = parser.parse_args(argv)
     known = {c.id: c for c in all_cases()}
@@ -104,6 +133,8 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{args.backend}, {len(args.chosen)} cases\n{head}{'  peak GiB' if args.isolated else ''}", flush=True)
     run: Callable[[Case, str, Path], Result] = run_apart if args.isolated else run_case
     results = []
+    if args.jobs > 1:
+        done |= run_shares(args, [c for c in args.chosen if c.id not in done], args.backend, args.models)
     for case in args.chosen:
         result = done.get(case.id) or run(case, args.backend, args.models)
         if result.status == NOT_YET and case.id in before:

@@ -17,6 +17,7 @@ from graphs.plan_json import save_plan
 from graphs.program import Program, Step
 from graphs.workflow import parse_api
 from runtime.backends.backend import Availability, Backend, EngineSpec, LoadSpec, Module, NetworkModel, Progress
+from runtime.network_weights import NetworkWeights
 from runtime.store import Store
 from tests.runtime.op_context import FunctionModule
 from tests.runtime.sampling_fixtures import SD15
@@ -73,9 +74,9 @@ class FakeBackend(Backend):
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
         raise AssertionError("nothing is built at run time")
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> Module:
         kind = engine.read_text()
-        assert weights[0].read_text() == f"weights of {kind}"
+        assert weights.files()[0].read_text() == f"weights of {kind}"
         self.loaded.append(kind)
         self.threads.add(spec.threads)
         return _Closing(kind, self)
@@ -106,18 +107,25 @@ def _decoder(inputs: Tensors) -> dict[str, torch.Tensor]:
     return {"image": torch.sigmoid(pixels).movedim(1, -1).contiguous()}
 
 
+CAST = {"text": "clip_l", "denoiser": "unet", "decoder": "vae_decoder", "encoder": "vae_encoder"}
 FUNCTIONS = {"unet": _unet, "clip_l": _clip, "vae_decoder": _decoder}
 
 
 def completed(program: Program) -> Program:
     """With the attrs and facts that the compiler reads from a checkpoint."""
 
+    cast = {
+        name: replace(use, id=name.replace(use.kind, CAST[use.kind]), kind=CAST[use.kind])
+        for name, use in program.networks.items()
+    }
+    ids = {name: use.id for name, use in cast.items()}
+
     def step(s: Step) -> Step:
-        networks = {"clip_l" if role == "text.0" else role: name for role, name in s.networks.items()}
+        networks = {"clip_l" if role == "text.0" else role: ids[name] for role, name in s.networks.items()}
         return replace(s, attrs={**ATTRS.get(s.op, {}), **s.attrs}, networks=networks)
 
     models = {name: replace(use, facts=SD15) for name, use in program.models.items()}
-    networks = {n: replace(u, kind="clip_l") if u.kind == "text" else u for n, u in program.networks.items()}
+    networks = {use.id: use for use in cast.values()}
     steps = with_conditions((step(s) for s in program.steps), models)
     return replace(program, steps=steps, models=models, networks=networks)
 

@@ -18,6 +18,7 @@ from graphs.errors import PlanError
 from runtime.backends.archive_check import HoldsCodeError, refuse_code
 from runtime.backends.backend import LoadSpec
 from runtime.backends.eager import EagerBackend
+from runtime.network_weights import NetworkWeights
 
 Json = Any
 
@@ -108,5 +109,5 @@ def test_the_backend_refuses(archive: bytes, tmp_path: Path) -> None:
         bundle.writestr("inputs", "x")
         bundle.writestr("outputs", "y")
     with pytest.raises(PlanError, match="holds code"):
-        EagerBackend().load(engine, (), LoadSpec())
+        EagerBackend().load(engine, NetworkWeights([]), LoadSpec())
     assert not mark.exists()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from graphs.program import Step
+from runtime.artifacts import StoreArtifacts
 from runtime.context import OpContext
+from runtime.engines import Engines
 from runtime.ops.sample import sample
 from runtime.ops.schedule import make_noise, make_sigmas, sampler
 from runtime.sampling.batching import Call, Calls, alone, drive_together
@@ -140,6 +146,57 @@ def test_two_sessions_together_give_what_they_give_alone(sessions: list[Session]
     assert not torch.equal(single[0], single[1])
     for left, right in zip(single, together, strict=True):
         assert (left - right).abs().max() <= 1
+
+
+def within(seconds: float, *works: Callable[[], list[RunResult]]) -> list[RunResult]:
+    """What the works give, each in a thread of its own; fails where they take longer, waiting for each other."""
+    found: list[list[RunResult]] = []
+    threads = [threading.Thread(target=lambda w=work: found.append(w()), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(seconds)
+    assert len(found) == len(works), "the runs wait for each other"
+    return [result for results in found for result in results]
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_two_runs_of_one_session_are_driven_together(
+    reentrant: bool, sessions: list[Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBackend, "reentrant", reentrant)
+
+    def start(seed: int) -> Calls[RunResult]:
+        return sessions[0].start({"3.seed": seed}, input_dir=tmp_path, output_dir=tmp_path / "o", temp_dir=tmp_path)
+
+    single = [picture(alone(start(seed))) for seed in (1, 2)]
+    together = within(30, lambda: drive_together([start(1), start(2)]))
+    for left, right in zip(single, together, strict=True):
+        assert (left - picture(right)).abs().max() <= 1
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_two_threads_that_take_two_sessions_the_other_way_round_do_not_lock_each_other(
+    reentrant: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBackend, "reentrant", reentrant)
+    store, fake = Store(tmp_path / "store"), FakeBackend()
+    write_plan(tmp_path / "plan", store)
+    engines = Engines(StoreArtifacts(store), lambda name: fake)
+    both = [Session.open(tmp_path / "plan", engines=engines) for _ in range(2)]
+    meet = threading.Barrier(2)
+
+    def pause(step: Step) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            meet.wait(1)  # both are in their first run, unless one waits for the other's end
+
+    def drive(order: list[Session]) -> list[RunResult]:
+        folders: dict[str, Any] = {"input_dir": tmp_path, "output_dir": tmp_path / "o", "temp_dir": tmp_path}
+        return drive_together([session.start(**folders, on_step=pause) for session in order])
+
+    results = within(30, lambda: drive(both), lambda: drive(both[::-1]))
+    assert len(results) == 4
+    assert len({tuple(picture(result).flatten().tolist()) for result in results}) == 1
 
 
 def test_observers_see_what_is_predicted_on_the_way(sessions: list[Session], tmp_path: Path) -> None:

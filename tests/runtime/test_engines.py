@@ -14,6 +14,7 @@ from graphs.plan import EngineRef, NetworkBinding, WeightLayer, WeightRef
 from runtime.arena import DeviceArena
 from runtime.backends.backend import EngineSpec, LoadSpec, Module
 from runtime.engines import Engines, Leases
+from runtime.network_weights import NetworkWeights
 from tests.runtime.fake_backend import FakeBackend
 
 
@@ -32,7 +33,7 @@ class Profiled(FakeBackend):
     def fingerprint(self, spec: EngineSpec) -> str:
         return f"fake {self.version} {spec.precision} {spec.device} {dict(spec.profile)} {spec.targets}"
 
-    def load(self, engine: Path, weights: tuple[Path, ...], spec: LoadSpec) -> Module:
+    def load(self, engine: Path, weights: NetworkWeights, spec: LoadSpec) -> Module:
         self.started.set()
         assert self.go_on.wait(20)
         self.specs.append(spec)
@@ -50,8 +51,8 @@ class Folder:
     def engine_path(self, engine: EngineRef) -> Path:
         return self._file(engine.key, engine.key)
 
-    def weights_paths(self, weights: WeightRef) -> tuple[Path, ...]:
-        return tuple(self._file(layer.key, layer.key.replace("-", " ")) for layer in weights.layers)
+    def weights(self, weights: WeightRef) -> NetworkWeights:
+        return NetworkWeights.of(*(self._file(layer.key, layer.key.replace("-", " ")) for layer in weights.layers))
 
     def _file(self, name: str, content: str) -> Path:
         path = self._root / name

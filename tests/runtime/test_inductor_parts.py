@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from graphs.dims import Dim
 from graphs.errors import BuildError, DeviceError, PlanError
 from runtime.backends.backend import EngineSpec, TensorSpec
+from runtime.backends.device_weights import DeviceWeights
 from runtime.backends.inductor import InductorBackend
 from runtime.backends.inductor_buckets import buckets, row_blocks
 from runtime.backends.inductor_builder import program_source
-from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, read_pack
+from runtime.backends.inductor_lowering import weight_buffers
+from runtime.backends.inductor_processes import Compiled, joined
+from runtime.backends.inductor_rewrites import Rewriting
+from runtime.backends.inductor_stacks import stacked
+from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, Weights, read_pack
 from runtime.backends.kernels.upsample import fold, grown_conv
 from runtime.backends.kernels.upsample import reference as upsample_reference
 from runtime.backends.kernels.wide_attention import reference as attention_reference
@@ -92,7 +98,7 @@ def test_a_program_with_a_name_that_packs_lack_is_refused(old: str, new: str) ->
 def pack() -> KernelPack:
     blobs = Blobs()
     kernel = Kernel("k", "k_0", blobs.add(b"code"), 4, 0, ("x", "n"), ("x", "n", ""), "OiO", (), ("n", "1", "1"))
-    weight = Buffer("w", "float16", (2, 3, 4, 4), (48, 1, 12, 3), "fold")
+    weight = Buffer("w", "float16", (2, 3, 4, 4), (48, 1, 12, 3), "fold", (("a", 1), ("b", 1)))
     program = BucketProgram(
         {"batch": 2}, blobs.add(b"source"), (kernel,), (0,), (Buffer("x", "float32", (2,), (1,)),), ("y",),
         {"c": (Buffer("c", "float32", (1,), (1,)), blobs.add(b"\0\0\0\0"))},
@@ -108,6 +114,50 @@ def test_equal_blobs_are_kept_once() -> None:
     blobs = Blobs()
     assert blobs.add(b"a") == blobs.add(b"a") != blobs.add(b"b")
     assert blobs.content == [b"a", b"b"]
+
+
+def test_programs_compiled_apart_share_weights_and_blobs() -> None:
+    whole = pack()
+    part = Compiled(whole.programs[0], whole.weights, whole.blobs)
+    other = Compiled(part.program, (Buffer("v", "float16", (1,), (1,)),), (b"other", *whole.blobs[1:]))
+    weights, blobs = Weights(), Blobs()
+    first, again, changed = joined([part, part, other], weights.add, blobs.add)
+    assert first == again == part.program
+    assert weights.wanted == [*whole.weights, *other.weights]
+    assert changed.weights == (1,)
+    assert blobs.content[changed.kernels[0].image] == b"other"
+    assert blobs.content[changed.source] == b"source"
+    assert blobs.content[changed.constants["c"][1]] == b"\0\0\0\0"
+
+
+def test_layers_of_one_input_are_computed_as_one() -> None:
+    class Layers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(6, n, bias=False) for n in (4, 4, 5))
+            self.other, self.last = nn.Linear(6, 3), nn.Linear(5, 2, bias=False)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.k(x), self.q(x), self.last(self.v(x)), self.other(x)
+
+    layers, x = Layers(), torch.randn(2, 3, 6)
+    program = torch.export.export(layers, (x,))
+    buffers = weight_buffers(program, (Buffer("x", "float32", (2, 3, 6), (18, 6, 1)),))
+    held = next(b for b in buffers if b.parts)
+    assert held.parts == (("k.weight", 4), ("q.weight", 4), ("v.weight", 5))
+    assert {b.name: b.shape for b in buffers} == {
+        "k.weight": (13, 6), "q.weight": (0,), "v.weight": (0,), "last.weight": (2, 5), "other.weight": (3, 6),
+        "other.bias": (3,),
+    }  # fmt: skip
+    weights = DeviceWeights(buffers, torch.device("cpu"))
+    for name, weight in layers.state_dict().items():
+        for _, place in weights._places[name]:
+            place.copy_(weight)
+    with torch.no_grad():
+        results = Rewriting(program.graph_module, (), stacked(program)).run(*weights.tensors, x)
+        assert [r.shape for r in results] == [r.shape for r in layers(x)]
+        for result, wanted in zip(results, layers(x), strict=True):
+            torch.testing.assert_close(result, wanted)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"x" + b, lambda b: b""])

@@ -12,6 +12,7 @@ from graphs.dims import Dim
 from graphs.errors import PlanError, RunError
 from runtime.backends.backend import EngineSpec, LoadSpec, Module, NetworkModel, TensorSpec
 from runtime.backends.null import NullBackend
+from runtime.network_weights import NetworkWeights
 
 HEIGHT, WIDTH = Dim("height"), Dim("width")
 PICTURE = TensorSpec("image", "float32", (1, Dim("height", 8), Dim("width", 8), 3))
@@ -24,7 +25,7 @@ def module(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> M
     with TemporaryDirectory() as folder:
         path = Path(folder) / "engine"
         path.write_bytes(engine)
-        return NullBackend().load(path, (), LoadSpec())
+        return NullBackend().load(path, NetworkWeights([]), LoadSpec())
 
 
 def test_a_part_of_a_size_is_rounded_up() -> None:

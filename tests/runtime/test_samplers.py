@@ -130,6 +130,19 @@ def test_few_steps_end_finite_and_in_the_shape_they_began(name: str, steps: int)
     assert torch.isfinite(result).all()
 
 
+@pytest.mark.parametrize("name", ["uni_pc", "uni_pc_bh2"])
+@pytest.mark.parametrize("end", [0.0, 3.0])
+def test_uni_pc_over_one_interval_takes_no_step(name: str, end: float) -> None:
+    """As in ComfyUI, whose order is 0 there: the state comes back at the level of the end."""
+    sigmas = torch.tensor([8.0, end])
+    x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    running = SAMPLERS[name].start(x, sigmas, step_noise(name, x, sigmas), sd15())
+    result = driven(running, lambda x, s: Prediction(gaussian(x, s)))
+    level = max(end, 0.001)
+    expected = x / math.sqrt(1 + 8.0**2) * math.sqrt(1 + level**2)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", [n for n in SAMPLERS if not n.startswith(("dpm_fast", "dpm_adaptive"))])
 def test_a_prediction_that_never_changes_is_reached(name: str) -> None:
     """Where the model always sees the same clean latent, every sampler that goes to sigma 0 ends on it."""

@@ -214,7 +214,7 @@ def test_close_waits_for_the_run_at_work(session: Session, tmp_path: Path, fake:
     assert sorted(fake.closed) == ["unet", "vae_decoder"]
 
 
-def test_runs_of_several_threads_wait_for_each_other(session: Session, tmp_path: Path, fake: FakeBackend) -> None:
+def test_runs_of_several_threads_give_what_one_gives(session: Session, tmp_path: Path, fake: FakeBackend) -> None:
     results: list[RunResult] = []
     threads = [threading.Thread(target=lambda: results.append(run(session, tmp_path))) for _ in range(4)]
     for thread in threads:

@@ -46,7 +46,7 @@ def test_what_cannot_be_read_for_a_moment_stays(
             with pytest.raises(StoreError, match="cannot be read"):
                 store.get(key)
     with monkeypatch.context() as broken:
-        broken.setattr("runtime.store.file_sha256", refuse(number))
+        broken.setattr("runtime.store_entries.file_sha256", refuse(number))
         with pytest.raises(StoreError, match="20 files of the store cannot be read"):
             store.verify()
         path = tmp_path / "entries" / KEYS[0]

@@ -20,6 +20,7 @@ from runtime.backends.backend import EngineSpec, LoadSpec, TensorSpec
 from runtime.backends.build_phases import SCALE, BuildPhases
 from runtime.backends.build_process import run_build
 from runtime.backends.tensorrt import TARGETS, TensorRtBackend, shapes
+from runtime.network_weights import NetworkWeights
 from tests.runtime.small_networks import attention, product, written_out_attention
 from tests.runtime.tensorrt_here import needs_tensorrt
 
@@ -65,7 +66,7 @@ def test_engines_are_not_run_by_this_version() -> None:
     state = backend("tensorrt").available()
     assert not state.can_run
     with pytest.raises(DeviceError, match="builds them only") as caught:
-        backend("tensorrt").load(Path("engine"), (), LoadSpec("cuda"))
+        backend("tensorrt").load(Path("engine"), NetworkWeights([]), LoadSpec("cuda"))
     assert caught.value.exit_code == 5
 
 

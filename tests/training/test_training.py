@@ -27,7 +27,7 @@ from training.state import load_parts, save_parts
 from training.tokens import known
 from training.train_diffusion import NAME, Training, arguments
 
-STEPS = 10
+STEPS = 4
 BATCH = ("--batch", "8", "--workers", "0", "--tiny")
 
 
@@ -66,9 +66,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, _small_and_by_the_step: No
     folder = tmp_path_factory.mktemp("state")
     words, printed, states = ["--state", str(folder), *BATCH], io.StringIO(), []
     with contextlib.redirect_stdout(printed):
-        train_vae.main([*words, "--seconds", "40"])
+        train_vae.main([*words, "--seconds", "12"])
     for _ in range(2):
-        train_diffusion.main([*words, "--seconds", str(STEPS + 1), "--total-seconds", "40", "--passes", "1",
+        train_diffusion.main([*words, "--seconds", str(STEPS + 1), "--total-seconds", "16", "--passes", "1",
                               "--chunks", "1"])  # fmt: skip
         states.append(load_parts(folder, NAME))
     for what in train_extras.EXTRAS:

@@ -11,8 +11,6 @@ Roofline: 3 * size / bandwidth. Source: Wu and He, Group Normalization (2018), e
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 import triton
@@ -56,9 +54,10 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float,
     return out
 
 
+# Arguments without annotations: Inductor writes the kernels into modules of its own, which lack our imports.
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _sums(
-    x: Any, partial: Any, pixels: Any, channels: Any, per_chunk: Any, chunks: Any,
+def _sums(  # type: ignore[no-untyped-def]
+    x, partial, pixels, channels, per_chunk, chunks,
     ROWS: tl.constexpr, BLOCK_C: tl.constexpr,
 ) -> None:  # fmt: skip
     """Per channel, about the picture's first pixel: sum and sum of squares of a chunk's rows."""
@@ -82,9 +81,9 @@ def _sums(
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _fold(
-    x: Any, partial: Any, weight: Any, bias: Any, scale_shift: Any, pixels: Any, channels: Any, groups: Any,
-    chunks: Any, eps: Any, WIDTH: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_N: tl.constexpr,
+def _fold(  # type: ignore[no-untyped-def]
+    x, partial, weight, bias, scale_shift, pixels, channels, groups,
+    chunks, eps, WIDTH: tl.constexpr, BLOCK_W: tl.constexpr, BLOCK_N: tl.constexpr,
 ) -> None:  # fmt: skip
     """Partial results of one group of one picture -> scale and shift of its channels."""
     picture, group = tl.program_id(0) // groups, tl.program_id(0) % groups
@@ -114,8 +113,8 @@ def _fold(
 
 
 @triton.jit  # type: ignore[untyped-decorator,unused-ignore]
-def _apply(
-    x: Any, scale_shift: Any, out: Any, pixels: Any, channels: Any, per_chunk: Any,
+def _apply(  # type: ignore[no-untyped-def]
+    x, scale_shift, out, pixels, channels, per_chunk,
     ROWS: tl.constexpr, BLOCK_C: tl.constexpr, SILU: tl.constexpr,
 ) -> None:  # fmt: skip
     """The last chunks first: they are what the L2 cache still holds."""

@@ -5,6 +5,9 @@ B2(h) = e^h - 1 for uni_pc_bh2. It works on the variance-preserving state x / sq
 alpha = 1 / sqrt(1 + sigma^2) and lambda = log(alpha / std). The correction costs no evaluation: the prediction at the
 end of one step is the one at the start of the next. A schedule's final 0 counts as sigma 0.001, lambda being infinite
 at 0; the result is taken there.
+
+Over a single interval ComfyUI's order is 0: the model is asked, and no step is taken. The same here, for equal
+pictures.
 """
 
 from __future__ import annotations
@@ -52,10 +55,10 @@ def _sample(x: Tensor, sigmas: Tensor, bh2: bool) -> Sampler:
         sigmas = torch.cat([sigmas[:-1], sigmas.new_tensor([LAST_SIGMA])])
     points = [_point(s) for s in sigmas]
     last = len(points) - 1
-    order = max(1, min(MAX_ORDER, last - 1))
+    order = min(MAX_ORDER, last - 1)
     state = x / (1.0 + sigmas[0] ** 2).sqrt()
     models = [(yield from _evaluate(state, points[0]))]  # predictions at points[0..], oldest first
-    for i in range(1, last + 1):
+    for i in range(1, last + 1 if order else 1):
         # the first steps have too few predictions for the full order, the last ones end in a lower order
         now = min(order, i, last + 1 - i) if i >= order else i
         step = _Step.between(points[max(0, i - order) : i], points[i], models[-order:], now, bh2)
