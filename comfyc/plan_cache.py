@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -126,10 +125,12 @@ class PlanCache:
         return tuple(sorted(found, key=lambda p: p.used))
 
     def prune(self, store_keys: Collection[str] | None) -> int:
-        """Removes the plans that need a store entry which is not among store_keys; None: every plan. Says how many."""
+        """Removes the plans that need a store entry which is not among store_keys, and what is no plan; None: every
+        plan. Says how many."""
         gone = 0
         for plan in self.ls():
-            if store_keys is None or not _needs(plan.path) <= set(store_keys):
+            needs = _needs(plan.path) if store_keys is not None else None
+            if store_keys is None or needs is None or not needs <= set(store_keys):
                 shutil.rmtree(plan.path, ignore_errors=True)
                 gone += 1
         return gone
@@ -143,7 +144,11 @@ def _note(plan_dir: Path) -> dict[str, Json]:
     return note if isinstance(note, dict) else {}
 
 
-def _needs(plan_dir: Path) -> set[str]:
-    """Every store key that plan.json mentions."""
-    text = (plan_dir / "plan.json").read_text("utf-8")
-    return set(re.findall(r'"((?:engine|weights)-[0-9a-f]{16,})"', text))
+def _needs(plan_dir: Path) -> set[str] | None:
+    """The store keys of a plan's engines and weights; None where plan.json is no plan."""
+    try:
+        bindings = json.loads((plan_dir / "plan.json").read_text("utf-8"))["bindings"].values()
+        files = [file for each in bindings for file in (each["engine"], *each["weights"]["layers"])]
+        return {str(file["key"]) for file in files}
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return None

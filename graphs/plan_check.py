@@ -12,6 +12,7 @@ from graphs.operands import Const, Param, Ref
 from graphs.ops import OPS, OpSpec
 from graphs.parameters import fits
 from graphs.plan import COMPATS, Plan
+from graphs.plan_values import model_values, needed_facts, step_values
 from graphs.program import Parameter, Step
 
 Json = Any
@@ -38,6 +39,8 @@ def _problems(plan: Plan, constants: Collection[str]) -> Iterator[Found]:
     yield from _prompt(plan.prompt)
     for parameter in plan.program.parameters.values():
         yield from _parameter(parameter)
+    for model in plan.program.models.values():
+        yield from ((f"model {model.id}, {inside}", expected, got) for inside, expected, got in model_values(model))
     ids: set[str] = set()
     produced: set[str] = set()
     for step in plan.program.steps:
@@ -51,6 +54,10 @@ def _problems(plan: Plan, constants: Collection[str]) -> Iterator[Found]:
         spec = OPS[step.op]
         for expected, got in (*_shape(step, spec), *_references(step, plan, constants, produced)):
             yield place, expected, got
+        values = [*step_values(step)]
+        if step.model is not None and step.model in plan.program.models:
+            values += needed_facts(step, plan.program.models[step.model])
+        yield from ((f"{place}, {inside}", expected, got) for inside, expected, got in values)
         produced.update(step.outputs)
 
 

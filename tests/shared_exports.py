@@ -10,19 +10,32 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 from torch.export import ExportedProgram
 
 from compiler.exporting.export import Exported, trace
 from compiler.linking import link
 from compiler.linking.specialise import ResolvedNetwork
+from compiler.networks import NETWORKS
+from compiler.networks.network import Config
 from runtime.backends.backend import TensorSpec
 from runtime.store import Sink, Store, key_of
 
 _KEPT = 12  # traces: a few tens of megabytes each
+
+
+@lru_cache(_KEPT)
+def traced(kind: str, config: Config) -> ExportedProgram:
+    """A network without weights, for tests that want it in several forms or precisions."""
+    definition = NETWORKS[kind]
+    with torch.device("meta"):
+        module = definition.module(config)
+    return trace(module, definition.inputs(config))
 
 
 class SharedExports:

@@ -25,9 +25,10 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
 from compiler.exporting.onnx.dialect import DIALECTS
-from compiler.exporting.onnx.emitter import Emitter, dtype_name
+from compiler.exporting.onnx.emitter import Emitter
 from compiler.exporting.onnx.precision import float32_nodes
 from compiler.exporting.onnx.translators import TRANSLATORS
+from compiler.exporting.onnx.values import dtype_name
 from compiler.exporting.precision import COMPUTE_DTYPES, in_precision
 from compiler.exporting.weight_layout import weight_layout
 from graphs.dims import Dim, Size, size_of

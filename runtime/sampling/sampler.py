@@ -56,8 +56,9 @@ class SamplerDef:
     redraws_outside_mask: with a noise mask, the kept region is noised by another seed than the rest.
     span: a sampler that treats a part of the schedule in its own way gets it as fn(x, sigmas, noise, (high, low)), two
     sigmas; here it stands as percents of the timesteps. takes_path: fn(..., path=path), the noise path of the model.
+    on_levels: written for x0 + s * noise, it runs on other paths by a change of variables (see on_levels).
     numbers: settings of its own that it takes by keyword; given: those of this run. noise_at_eta: the noise of one
-    that uses none unless its setting eta is above 0."""
+    that uses none unless its setting eta is above 0; it then runs on levels."""
 
     fn: Callable[..., Sampler]
     noise: str = NO_NOISE
@@ -65,6 +66,7 @@ class SamplerDef:
     redraws_outside_mask: bool = False
     span: tuple[float, float] | None = None
     takes_path: bool = False
+    on_levels: bool = False
     numbers: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
     noise_at_eta: str = NO_NOISE
@@ -80,7 +82,7 @@ class SamplerDef:
         given = {name: float(number) for name, number in numbers.items()}
         wakes = self.noise == NO_NOISE and given.get("eta", 0.0) > 0
         noise = self.noise_at_eta if wakes else self.noise
-        return replace(self, given=given, noise=noise)
+        return replace(self, given=given, noise=noise, on_levels=self.on_levels or wakes)
 
     def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None, model: ModelSampling) -> Sampler:
         """A sampler at its beginning. noise: needed unless self.noise is "none"."""
@@ -92,7 +94,32 @@ class SamplerDef:
             high, low = (model.percent_to_sigma(percent) for percent in self.span)
             arguments.append((high, low))
         path = {"path": model} if self.takes_path else {}
-        return self.fn(*arguments, **path, **self.given)
+        if not self.on_levels:
+            return self.fn(*arguments, **path, **self.given)
+        rest = arguments[2:]
+        return on_levels(lambda y, levels: self.fn(y, levels, *rest, **path, **self.given), x, sigmas, model)
+
+
+def on_levels(run: Callable[[Tensor, Tensor], Sampler], x: Tensor, sigmas: Tensor, path: Path) -> Sampler:
+    """A sampler of x0 + s * noise on any path, with y = x / alpha(sigma) for its x and s = sigma / alpha(sigma).
+
+    run(y, levels): the sampler at its beginning. Noise that it adds is of a deviation in s, and shrinks with y."""
+    sigmas = path.with_finite_snr(sigmas)
+    alphas = path.alpha(sigmas)
+    if bool((alphas == 1.0).all()):
+        return (yield from run(x, sigmas))
+    levels = sigmas / alphas
+    known = {float(level): sigma for level, sigma in zip(levels, sigmas, strict=True)}  # as the schedule writes them
+    sampler = run(x / alphas[0], levels)
+    try:
+        y, level = next(sampler)
+        while True:
+            sigma = known[float(level)] if float(level) in known else path.sigma_of(level.log().neg())
+            prediction = yield path.alpha(sigma) * y, sigma
+            y, level = sampler.send(prediction)
+    except StopIteration as end:
+        result: Tensor = alphas[-1] * end.value
+        return result
 
 
 def slope(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:

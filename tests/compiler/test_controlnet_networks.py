@@ -5,7 +5,6 @@ The latent's sides are no multiples of 8, so that halvings round up.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.synthetic import write_checkpoint, write_controlnet
-from compiler.exporting.export import Exported, emit, trace
+from compiler.exporting.export import emit
 from compiler.linking.link import Linker, Target
 from compiler.networks import NETWORKS
 from compiler.networks.controlnet import ControlNet, ControlNetConfig
@@ -28,6 +27,7 @@ from runtime.backends import backend
 from runtime.backends.backend import LoadSpec, Module, TensorSpec
 from runtime.store import Store
 from tests.compiler.eager_networks import EagerModule, by_path
+from tests.shared_exports import traced
 from tests.small_unet import UNEVEN
 
 SIZES = {"batch": 3, "height": 9, "width": 14, "text": 5, "steps": 4}
@@ -124,18 +124,11 @@ def test_gradients_reach_every_weight() -> None:
     assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-@cache
-def exported(form: str, precision: str) -> Exported:
-    definition = NETWORKS["unet_core_control"]
-    with torch.device("meta"):
-        module = definition.module(UNEVEN)
-    inputs = definition.inputs(UNEVEN)
-    return emit(trace(module, inputs), form, inputs, definition.outputs(UNEVEN), precision)
-
-
 @pytest.mark.parametrize("form", ["onnx", "onnx-trt"])
 def test_every_dialect_has_one_input_per_residual(form: str) -> None:
-    found = exported(form, "fp16")
+    definition = NETWORKS["unet_core_control"]
+    program = traced("unet_core_control", UNEVEN)
+    found = emit(program, form, definition.inputs(UNEVEN), definition.outputs(UNEVEN), "fp16")
     names = [s.name for s in found.inputs]
     assert names == ["x", "time", "context_kv", *(f"control_{n}" for n in range(len(residual_sizes(UNEVEN))))]
     for name in names:

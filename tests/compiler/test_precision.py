@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from benchmarks.synthetic import NARROW_VAE, narrow_unet
-from compiler.exporting.export import trace
 from compiler.exporting.precision import in_precision
-from compiler.networks import NETWORKS
 from runtime.backends.backend import EngineSpec, LoadSpec
 from runtime.backends.eager import EagerBackend
 from runtime.network_weights import NetworkWeights
 from tests.gpu.saved_networks import example, saved
+from tests.shared_exports import traced
 
 SIZES = {"batch": 2, "height": 8, "width": 8, "text": 77, "steps": 3}
 NETWORK_KINDS = {"unet_time": narrow_unet(32), "vae_decoder": NARROW_VAE}
@@ -36,19 +35,13 @@ def test_values_are_those_of_float32(kind: str, precision: str, bound: float, tm
 
 
 def test_the_sinusoid_stays_float32_until_it_meets_a_weight() -> None:
-    definition, config = NETWORKS["unet_time"], narrow_unet(32)
-    with torch.device("meta"):
-        module = definition.module(config)
-    program = in_precision(trace(module, definition.inputs(config)), "fp16")
+    program = in_precision(traced("unet_time", narrow_unet(32)), "fp16")
     dtypes = {str(n.target): n.meta["val"].dtype for n in program.graph.nodes if n.op == "call_function"}
     assert dtypes["aten.cos.default"] == torch.float32
     assert dtypes["aten.linear.default"] == torch.float16
 
 
 def test_eight_bit_pictures_are_scaled_in_float32() -> None:
-    definition = NETWORKS["vae_decoder_u8"]
-    with torch.device("meta"):
-        module = definition.module(NARROW_VAE)
-    program = in_precision(trace(module, definition.inputs(NARROW_VAE)), "bf16")
+    program = in_precision(traced("vae_decoder_u8", NARROW_VAE), "bf16")
     (scaled,) = (n for n in program.graph.nodes if n.op == "call_function" and 255.0 in n.args)
     assert scaled.meta["val"].dtype == torch.float32

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.synthetic import NARROW_CLIP, NARROW_CLIP_G, NARROW_VAE, narrow_sdxl
-from compiler.exporting.export import Exported, emit, trace
+from compiler.exporting.export import Exported, emit
 from compiler.linking.engine_sizes import network_profile
 from compiler.linking.weights import materialise
 from compiler.models.weights_tree import Layer
@@ -29,6 +29,7 @@ from runtime.backends.build_process import Built
 from runtime.backends.tensorrt import TensorRtBackend
 from runtime.store import Store
 from tests.runtime.tensorrt_here import needs_tensorrt
+from tests.shared_exports import traced
 from tests.small_unet import SMALL
 
 TARGETS = ("sm89", "sm120")
@@ -56,7 +57,7 @@ def build(
     with torch.device("meta"):
         module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
-    exported = emit(trace(module, inputs), "onnx-trt", inputs, outputs, precision)
+    exported = emit(traced(kind, config), "onnx-trt", inputs, outputs, precision)
     random = torch.Generator().manual_seed(0)
     tensors: dict[str, Callable[[], torch.Tensor]] = {
         key: partial(torch.randn, *tensor.shape, generator=random) for key, tensor in module.state_dict().items()

@@ -8,20 +8,19 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from compiler.exporting.export import EXPORTED_PROGRAM, emit, trace
+from compiler.exporting.export import EXPORTED_PROGRAM, emit
 from compiler.networks import NETWORKS
 from compiler.networks.network import Config
 from graphs.dims import size_of
 from runtime.backends.backend import NetworkModel, TensorSpec
+from tests.shared_exports import traced
 
 
 def saved(kind: str, config: Config, precision: str, path: Path, seed: int = 0) -> NetworkModel:
     """The network as the torch backends build from it, with a weight file at `path`."""
     definition = NETWORKS[kind]
-    with torch.device("meta"):
-        module = definition.module(config)
     inputs, outputs = definition.inputs(config), definition.outputs(config)
-    exported = emit(trace(module, inputs), EXPORTED_PROGRAM, inputs, outputs, precision)
+    exported = emit(traced(kind, config), EXPORTED_PROGRAM, inputs, outputs, precision)
     save_file(
         {i.name: drawn(i.name, i.shape, seed).to(getattr(torch, i.dtype)) for i in exported.initializers}, path
     )

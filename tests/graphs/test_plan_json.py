@@ -39,9 +39,10 @@ BINDING = NetworkBinding(
     ),
     WeightRef((WeightLayer("weights-1", "bb", 4),), (("checkpoints/sd15.safetensors", "cc"),)),
 )
+TEXT = {"text": {"encoders": [{"name": "clip_l", "width": 8, "padding": 0}], "pooled": "clip_l"}}
 PROGRAM = Program(
     steps=(
-        Step("6.encode_text", "encode_text", {"text": Param("6.text")}, {}, ("6.embedding", "6.pooled"),
+        Step("6.encode_text", "encode_text", {"text": Param("6.text")}, TEXT, ("6.embedding", "6.pooled"),
              {"clip_l": "clip"}, ("6",), (), ("clip",), {"6.embedding": "e"}, ("6.text",)),
         Step("7.identity", "identity", {"value": (Ref("6.embedding"), Const("e"), Literal([1, None]))}, {"a": 1},
              ("7.value",), {}, ("7",), ("6.embedding", "7.value")),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from runtime.ops.schedule import make_noise, make_sigmas, sampler
 from runtime.sampling.batching import alone
 from runtime.sampling.samplers import SAMPLERS
 from runtime.values import Latent
-from tests.runtime.sampling_fixtures import FakeModule, context
+from tests.runtime.sampling_fixtures import SD15, FakeModule, context
 
 META = torch.device("meta")
 LOOKS = ("dpm_adaptive",)
@@ -28,9 +29,15 @@ def eps(inputs: Mapping[str, Tensor]) -> Tensor:
     return torch.empty_like(inputs["x"])
 
 
-def run(name: str) -> Latent:
+FLOW = {
+    **SD15, "prediction": "flow",
+    "schedule": {"kind": "flow", "shift": 3.0, "multiplier": 1000.0, "timesteps": 1000},
+}  # fmt: skip
+
+
+def run(name: str, facts: Mapping[str, Any] = SD15) -> Latent:
     """A batch of two with every kind of entry, a noise mask, differential diffusion and a patched guidance."""
-    here = replace(context({"denoiser": FakeModule(eps)}), device=META)
+    here = replace(context({"denoiser": FakeModule(eps)}), device=META, model=facts)
     text = torch.zeros(1, 77, 8, device=META)
     mask = torch.zeros(1, 64, 64)
     mask[:, 16:32, 16:40] = 1.0
@@ -48,15 +55,16 @@ def run(name: str) -> Latent:
     return alone(sample(here, latent, make_noise(here, latent, 1), sigmas, sampler(here, name), guider))[0]
 
 
+@pytest.mark.parametrize("facts", [SD15, FLOW], ids=["discrete", "flow"])
 @pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in LOOKS])
-def test_the_sampler_does_not_look_at_the_device(name: str) -> None:
-    result = run(name)
+def test_the_sampler_does_not_look_at_the_device(name: str, facts: Mapping[str, Any]) -> None:
+    result = run(name, facts)
     assert result.samples.device == META
     assert result.samples.shape == (2, 4, 8, 8)
 
 
 def test_all_samplers_but_the_named_one_are_tested() -> None:
-    assert len(SAMPLERS) == 42
+    assert len(SAMPLERS) == 44
     for name in LOOKS:
         with pytest.raises((RuntimeError, NotImplementedError)):
             run(name)

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from compiler.exporting.onnx.emitter import Emitter, Value, shape_of
+from compiler.exporting.onnx.emitter import Emitter
 from compiler.exporting.onnx.skeleton import MICROSOFT
+from compiler.exporting.onnx.values import Value, shape_of
 from graphs.errors import ExportError
 
 _VIEWS = frozenset({"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.unflatten.int"})

@@ -7,7 +7,6 @@ alongside: a translator that needs one asks `dim`, which reads it off a tensor t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,45 +19,11 @@ from torch.utils._sympy.functions import FloorDiv
 
 from compiler.exporting.onnx.dialect import Dialect
 from compiler.exporting.onnx.skeleton import Skeleton, WeightSlot, onnx_dtype
+from compiler.exporting.onnx.values import ASSERTIONS, FLOATS, Shape, Value, dtype_name, module_path, shape_of
 from graphs.errors import ExportError
 from runtime.backends.backend import TensorSpec
 
-Shape = tuple[Any, ...]  # ints and sympy expressions
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the ONNX graph. shape: ints, and sympy expressions where dynamic. weight: its slot's key, if any."""
-
-    name: str
-    dtype: str
-    shape: Shape
-    weight: str | None = None
-
-    @property
-    def rank(self) -> int:
-        return len(self.shape)
-
-
 Translator = Callable[["Emitter", fx.Node], Any]
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def shape_of(node: fx.Node) -> Shape:
-    """The traced shape of a node that yields one tensor."""
-    return tuple(d if isinstance(d, int) else d.node.expr for d in node.meta["val"].shape)
-
-
-def module_path(node: fx.Node) -> str:
-    """Where in the module tree a node comes from: "middle_block.1.norm"."""
-    stack = node.meta.get("nn_module_stack")
-    if not stack:
-        return ""
-    path = str(next(reversed(stack.values()))[0])
-    return path.removeprefix("L['self'].").removeprefix("L__self__.").replace("L__self__", "")
 
 
 class Emitter:
@@ -128,7 +93,7 @@ class Emitter:
 
     def _translate(self, node: fx.Node) -> None:
         name = str(node.target)
-        if isinstance(node.meta.get("val"), (torch.SymInt, int)) or node.target in _ASSERTIONS:
+        if isinstance(node.meta.get("val"), (torch.SymInt, int)) or node.target in ASSERTIONS:
             return  # sizes are read off tensors when a translator needs them
         folded = self._fold(node)
         if folded is not None:
@@ -138,7 +103,7 @@ class Emitter:
         if translator is None:
             raise ExportError(
                 f"no ONNX form of {name}", where=f"{self._path or 'the network'} ({node.name})",
-                hint="add a translator for it in compiler/onnx_emission",
+                hint="add a translator for it in compiler/exporting/onnx",
             )
         self.bind(node, translator(self, node))
 
@@ -196,7 +161,7 @@ class Emitter:
         key = self._keys[node.name]
         shape = tuple(int(d) for d in shape_of(node))
         source = dtype_name(node.meta["val"].dtype)
-        dtype = self.compute if source in _FLOATS else source
+        dtype = self.compute if source in FLOATS else source
         if transform == "T":
             shape, name = shape[::-1], f"{key}^T"
         elif transform == "":
@@ -238,15 +203,15 @@ class Emitter:
 
     def to_compute(self, value: Value) -> Value:
         """A floating value in the compute dtype: what meets a weight."""
-        return self.cast(value, self.compute) if value.dtype in _FLOATS else value
+        return self.cast(value, self.compute) if value.dtype in FLOATS else value
 
     def float_dtype(self, node: fx.Node, operands: Sequence[Value]) -> str:
         """The dtype of an element-wise result: the traced dtype, with float32 lowered to the compute dtype as soon as
         one operand is, unless the node was marked as needing float32."""
         traced = dtype_name(node.meta["val"].dtype)
-        if traced not in _FLOATS:
+        if traced not in FLOATS:
             return traced
-        floats = {v.dtype for v in operands if v.dtype in _FLOATS}
+        floats = {v.dtype for v in operands if v.dtype in FLOATS}
         if node in self._float32 or floats == {"float32"}:
             return "float32"
         return self.compute
@@ -332,15 +297,3 @@ class Emitter:
             return value
         shape = tuple(value.shape[i] for i in order)
         return self.emit("Transpose", [value], shape, value.dtype, perm=list(order))
-
-
-_FLOATS = frozenset({"float32", "float16", "bfloat16"})
-_ASSERTIONS = frozenset(
-    {
-        torch.ops.aten._assert_tensor_metadata.default,
-        torch.ops.aten._assert_scalar.default,
-        torch.ops.aten._assert_async.msg,
-        torch.ops.aten.sym_constrain_range_for_size.default,
-        torch.ops.aten.sym_constrain_range.default,
-    }
-)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from compiler.exporting.onnx.emitter import Emitter, Shape, Translator, Value, shape_of
+from compiler.exporting.onnx.emitter import Emitter, Translator
+from compiler.exporting.onnx.values import Shape, Value, shape_of
 from graphs.errors import ExportError
 
 

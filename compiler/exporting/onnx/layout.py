@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import fx
 
-from compiler.exporting.onnx.emitter import Emitter, Shape, Translator, Value, shape_of
+from compiler.exporting.onnx.emitter import Emitter, Translator
 from compiler.exporting.onnx.upsampling import convolution_after, split_convolution
+from compiler.exporting.onnx.values import Shape, Value, shape_of
 from graphs.errors import ExportError
 
 _END = (1 << 63) - 1

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import fx
 
-from compiler.exporting.onnx.emitter import Emitter, Translator, Value, dtype_name, shape_of
+from compiler.exporting.onnx.emitter import Emitter, Translator
 from compiler.exporting.onnx.skeleton import MICROSOFT, onnx_dtype
+from compiler.exporting.onnx.values import Value, dtype_name, shape_of
 from graphs.errors import ExportError
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from torch import fx
 
-from compiler.exporting.onnx.emitter import Emitter, Value, shape_of
+from compiler.exporting.onnx.emitter import Emitter
+from compiler.exporting.onnx.values import Value, shape_of
 
 _CONVOLUTIONS = ("aten.conv2d.default", "aten.convolution.default")
 _EVEN_ODD = (0, 1)

@@ -21,6 +21,7 @@ from runtime.sampling.samplers.dpmpp import dpmpp_2m, dpmpp_2s_ancestral
 from runtime.sampling.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_3m_sde, dpmpp_sde
 from runtime.sampling.samplers.er_sde import er_sde
 from runtime.sampling.samplers.euler import euler, euler_ancestral
+from runtime.sampling.samplers.exp_heun import exp_heun_2_x0, exp_heun_2_x0_sde
 from runtime.sampling.samplers.gradient_estimation import gradient_estimation, gradient_estimation_cfg_pp
 from runtime.sampling.samplers.heun import heun, heunpp2
 from runtime.sampling.samplers.ipndm import deis, ipndm, ipndm_v
@@ -42,20 +43,24 @@ ADAPTIVE = ("order", "rtol", "atol", "h_init", "pcoeff", "icoeff", "dcoeff", "ac
 SAMPLERS: Mapping[str, SamplerDef] = MappingProxyType(
     {
         "euler": SamplerDef(euler),
-        "euler_cfg_pp": SamplerDef(euler_cfg_pp, needs_uncond=True),
+        "euler_cfg_pp": SamplerDef(euler_cfg_pp, needs_uncond=True, on_levels=True),
         "euler_ancestral": SamplerDef(euler_ancestral, INDEPENDENT, takes_path=True, numbers=FRESH),
-        "euler_ancestral_cfg_pp": SamplerDef(euler_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, numbers=FRESH),
+        "euler_ancestral_cfg_pp": SamplerDef(
+            euler_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True, numbers=FRESH
+        ),
         "heun": SamplerDef(heun),
         "heunpp2": SamplerDef(heunpp2),
         "dpm_2": SamplerDef(dpm_2),
-        "dpm_2_ancestral": SamplerDef(dpm_2_ancestral, INDEPENDENT),
+        "dpm_2_ancestral": SamplerDef(dpm_2_ancestral, INDEPENDENT, takes_path=True),
         "lms": SamplerDef(lms, numbers=("order",)),
         "dpm_fast": SamplerDef(dpm_fast),
         "dpm_adaptive": SamplerDef(dpm_adaptive, numbers=ADAPTIVE, noise_at_eta=INDEPENDENT),
-        "dpmpp_2s_ancestral": SamplerDef(dpmpp_2s_ancestral, INDEPENDENT, numbers=FRESH),
-        "dpmpp_2s_ancestral_cfg_pp": SamplerDef(dpmpp_2s_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True),
+        "dpmpp_2s_ancestral": SamplerDef(dpmpp_2s_ancestral, INDEPENDENT, takes_path=True, numbers=FRESH),
+        "dpmpp_2s_ancestral_cfg_pp": SamplerDef(
+            dpmpp_2s_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True
+        ),
         "dpmpp_2m": SamplerDef(dpmpp_2m),
-        "dpmpp_2m_cfg_pp": SamplerDef(dpmpp_2m_cfg_pp, needs_uncond=True),
+        "dpmpp_2m_cfg_pp": SamplerDef(dpmpp_2m_cfg_pp, needs_uncond=True, on_levels=True),
         "dpmpp_sde": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True, numbers=(*FRESH, "r")),
         "dpmpp_sde_gpu": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True, numbers=(*FRESH, "r")),
         "dpmpp_2m_sde": SamplerDef(dpmpp_2m_sde, BROWNIAN, takes_path=True, numbers=FRESH),
@@ -68,18 +73,22 @@ SAMPLERS: Mapping[str, SamplerDef] = MappingProxyType(
         "ipndm_v": SamplerDef(ipndm_v),
         "deis": SamplerDef(deis),
         "res_multistep": SamplerDef(res_multistep),
-        "res_multistep_cfg_pp": SamplerDef(res_multistep_cfg_pp, needs_uncond=True),
-        "res_multistep_ancestral": SamplerDef(res_multistep_ancestral, INDEPENDENT),
-        "res_multistep_ancestral_cfg_pp": SamplerDef(res_multistep_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True),
+        "res_multistep_cfg_pp": SamplerDef(res_multistep_cfg_pp, needs_uncond=True, on_levels=True),
+        "res_multistep_ancestral": SamplerDef(res_multistep_ancestral, INDEPENDENT, on_levels=True),
+        "res_multistep_ancestral_cfg_pp": SamplerDef(
+            res_multistep_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True
+        ),
         "gradient_estimation": SamplerDef(gradient_estimation),
-        "gradient_estimation_cfg_pp": SamplerDef(gradient_estimation_cfg_pp, needs_uncond=True),
+        "gradient_estimation_cfg_pp": SamplerDef(gradient_estimation_cfg_pp, needs_uncond=True, on_levels=True),
         "er_sde": SamplerDef(er_sde, INDEPENDENT, takes_path=True, numbers=("max_stage", "s_noise", "power")),
         "seeds_2": SamplerDef(seeds_2, INDEPENDENT, takes_path=True),
         "seeds_3": SamplerDef(seeds_3, INDEPENDENT, takes_path=True),
+        "exp_heun_2_x0": SamplerDef(exp_heun_2_x0, takes_path=True),
+        "exp_heun_2_x0_sde": SamplerDef(exp_heun_2_x0_sde, INDEPENDENT, takes_path=True),
         "sa_solver": SamplerDef(sa_solver, INDEPENDENT, span=(0.2, 0.8), takes_path=True),
         "sa_solver_pece": SamplerDef(sa_solver_pece, INDEPENDENT, span=(0.2, 0.8), takes_path=True),
         "ddim": SamplerDef(euler, redraws_outside_mask=True),
-        "ddpm": SamplerDef(ddpm, INDEPENDENT),
+        "ddpm": SamplerDef(ddpm, INDEPENDENT, on_levels=True),
         "lcm": SamplerDef(lcm, INDEPENDENT, takes_path=True),
         "uni_pc": SamplerDef(uni_pc),
         "uni_pc_bh2": SamplerDef(uni_pc_bh2),

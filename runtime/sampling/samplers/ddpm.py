@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def ddpm(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
     """Ho et al. 2020, arXiv 2006.11239, algorithm 2 with the posterior variance of eq. 7, on any subsequence of steps.
 
-    It works on the variance-preserving state x / sqrt(1 + sigma^2)."""
+    It works on the variance-preserving state x / sqrt(1 + sigma^2), with sigma the noise over the share of the data."""
     for sigma, sigma_next in pairwise(sigmas):
         eps = (x - (yield x, sigma).denoised) / sigma
         product, product_next = 1 / (sigma**2 + 1), 1 / (sigma_next**2 + 1)

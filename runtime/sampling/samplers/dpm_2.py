@@ -8,11 +8,12 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from runtime.sampling.sampler import ancestral_step, slope
+from runtime.sampling.sampler import renoised, slope
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from runtime.sampling.model_sampling import Path
     from runtime.sampling.noise import StepNoise
     from runtime.sampling.sampler import Sampler
 
@@ -23,12 +24,12 @@ def dpm_2(x: Tensor, sigmas: Tensor) -> Sampler:
     return x
 
 
-def dpm_2_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def dpm_2_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
     for sigma, sigma_next in pairwise(sigmas):
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up, kept = renoised(path, sigma, sigma_next)
         x = yield from _midpoint(x, sigma, down)
         if down != 0:
-            x = x + noise(sigma, sigma_next) * up
+            x = kept * x + noise(sigma, sigma_next) * up
     return x
 
 
