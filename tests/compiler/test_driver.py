@@ -130,7 +130,7 @@ def test_graph_invariants() -> None:
     ("broken", "words"),
     [
         ({"op": "nope"}, "there is no op 'nope'"),
-        ({"outputs": ()}, "has 0 outputs, its op sample has 1"),
+        ({"outputs": ()}, "has 0 outputs, its op sample has 2"),
         ({"outputs": ("6.embedding",)}, "which another step makes too"),
         ({"id": "6.encode_text"}, "two steps have the id"),
         ({"inputs": {}}, "input 'latent' of op sample is missing"),
