@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit slow parity-models parity parity-sdxl-models parity-sdxl parity-sd2-models parity-sd2 gpu-build-check bench wheel clean
+.PHONY: help setup demo test lint types imports unit slow fuzz parity-models parity parity-sdxl-models parity-sdxl parity-sd2-models parity-sd2 gpu-build-check bench wheel clean
 
 VENV ?= .venv
 export VENV
@@ -39,6 +39,10 @@ unit: setup
 
 slow: setup ## the tests that take minutes
 	@$(PY) -m pytest $(SPREAD) -m "slow and not parity and not gpu"
+
+fuzz: setup ## 10,000 mutated workflows, 20,000 mutations of every other format; half an hour
+	@$(PY) -m tests.fuzz.run --count 10000 --json benchmarks/results/fuzz_workflows.json workflow
+	@$(PY) -m tests.fuzz.run --count 20000 --json benchmarks/results/fuzz.json
 
 parity-models: setup ## generate the full-size models that parity and bench use (8 GB, once)
 	@$(PY) -m tests.parity.prepare "$(PARITY_MODELS)" sd15

@@ -101,20 +101,27 @@ def compile(
     return plan_dir
 
 
-def load(plan: PathText, *, models: Sequence[PathText] = ()) -> Session:
+def load(
+    plan: PathText, *, models: Sequence[PathText] = (), trust: bool = False, verify_weights: bool = False
+) -> Session:
     """Opens a plan folder. Close the session, or use it in a `with`. Raises PlanError, DeviceError.
 
-    models: as --models has it, where the textual inversions that prompts name are looked for.
+    models: as --models has it, where the textual inversions that prompts name are looked for. trust: whether a plan may
+    have been made elsewhere, with engines that are code. verify_weights: hashes the files that the plan needs.
     """
     from comfyc.sources import folders_of, plan_folder
     from graphs.errors import UsageError
+    from runtime.plan_seal import require_own
     from runtime.session import Session
     from runtime.store import Store
 
     folder = plan_folder(Path(plan))
     if folder is None:
         raise UsageError("there is no such plan", where=str(plan), hint="make one with comfyc.compile(...)")
-    session = Session.open(folder, store=Store())
+    store = Store()
+    if not trust:
+        require_own(folder, store.root)
+    session = Session.open(folder, store=store, verify=verify_weights)
     session.embeddings = folders_of([Path(m) for m in models]).embeddings
     return session
 

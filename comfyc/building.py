@@ -89,7 +89,7 @@ def compile_into(
         if problem not in graph.warnings:
             log.log(logging.WARNING if problem.severity == "warning" else logging.INFO, "%s", problem)
     log.info("%s", result.why_backend)
-    write(result, plan_dir)
+    write(result, plan_dir, store.root)
     return result
 
 

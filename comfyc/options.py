@@ -64,6 +64,12 @@ def models_option(command: F) -> F:
     )(command)
 
 
+def trust_option(command: F) -> F:
+    return click.option("--trust-plan", "trust", is_flag=True, help="Run a plan that was not made with this cache.")(
+        command
+    )
+
+
 def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Machine-readable, on stdout.")(command)
 

@@ -53,13 +53,21 @@ def open_plan(
     models: Sequence[Path],
     input_dir: Path | None,
     engines: Engines | None = None,
+    *,
+    trust: bool = False,
+    verify: bool = False,
 ) -> Opened:
-    """engines: the pool to borrow from, that of the process when None. Raises PlanError, DeviceError, StoreError."""
+    """engines: the pool to borrow from, that of the process when None. trust: a plan that was not made here, too.
+    verify: hashes the engines and weights. Raises PlanError, DeviceError, StoreError."""
     from comfyc.sources import folders_of
+    from runtime.plan_seal import require_own
     from runtime.session import Session
     from runtime.store import Store
 
-    session, folders = Session.open(plan_dir, store=Store(), engines=engines), folders_of(models, input_dir)
+    store, folders = Store(), folders_of(models, input_dir)
+    if not trust:
+        require_own(plan_dir, store.root)
+    session = Session.open(plan_dir, store=store, engines=engines, verify=verify)
     session.embeddings = folders.embeddings
     return Opened(session, plan_dir, dict(settings), _input_of(folders))
 
@@ -86,8 +94,11 @@ def open_workflow(
     object_info: Path | None,
     chosen: Mapping[str, Any],
     progress: Progress | None,
+    *,
+    verify: bool = False,
 ) -> Opened:
-    """Compiles a workflow unless the cache has its plan, and opens it."""
+    """Compiles a workflow unless the cache has its plan, and opens it. verify: hashes what the cached plan needs, and
+    makes anew what is damaged."""
     from comfyc.building import options_of
     from comfyc.settings import applied, run_time_parameters
     from comfyc.sources import folders_of, read_graph, schemas_of
@@ -100,7 +111,7 @@ def open_workflow(
     graph, run_time = applied(
         graph, settings, run_time_parameters(graph, options, schemas) if settings else (), schemas
     )
-    plan_dir, session, counts = _cached_session(workflow, graph, options, folders, schemas, progress)
+    plan_dir, session, counts = _cached_session(workflow, graph, options, folders, schemas, progress, verify)
     session.embeddings = folders.embeddings
     return Opened(session, plan_dir, run_time, _input_of(folders), counts)
 
@@ -122,6 +133,7 @@ def _cached_session(
     folders: Folders,
     schemas: Schemas,
     progress: Progress | None,
+    verify: bool,
 ) -> tuple[Path, Session, Counts | None]:
     from comfyc.building import compile_into
     from comfyc.plan_cache import PlanCache, plan_key
@@ -133,7 +145,7 @@ def _cached_session(
     key = plan_key(graph, options, folders, schemas)
     if (found := cache.find(key)) is not None:
         try:
-            session = Session.open(found, store=store)
+            session = Session.open(found, store=store, verify=verify)
             for warning in cache.warnings(key):
                 log.warning("%s", warning)
             return found, session, None

@@ -32,6 +32,7 @@ from graphs.workflow import to_api
 from runtime.artifacts import StoreArtifacts
 from runtime.backends import backend, pick
 from runtime.engines import Engines
+from runtime.plan_seal import seal
 from runtime.text.embeddings import mentioned
 
 if TYPE_CHECKING:
@@ -165,11 +166,13 @@ def checked(graph: Graph, schemas: Schemas, folders: Folders, *, strict: bool = 
     return replace(found, problems=problems)
 
 
-def write(result: CompileResult, directory: Path) -> None:
-    """Writes the plan folder: whole, or not at all. Raises PlanError, StoreError."""
+def write(result: CompileResult, directory: Path, root: Path | None = None) -> None:
+    """Writes the plan folder: whole, or not at all. root: of the store whose key seals it; None leaves it without a
+    seal. Raises PlanError, StoreError."""
     from safetensors.torch import save
 
-    save_plan(result.plan, save(dict(result.constants)) if result.constants else None, directory)
+    constants = save(dict(result.constants)) if result.constants else None
+    save_plan(result.plan, constants, directory, None if root is None else functools.partial(seal, root=root))
 
 
 def _texts(program: Program) -> list[str]:

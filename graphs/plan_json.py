@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ Json = Any
 
 PLAN_FILE = "plan.json"
 CONSTANTS_FILE = "constants.safetensors"
+SEAL_FILE = "seal"  # runtime/plan_seal.py
+MAX_PLAN_BYTES = 256 << 20  # a hundred times the largest that we know of
 _FIRST = ("version", "comfyc_version", "backend", "device", "compat", "profile")  # on top of the file
 _LINE = 118  # what fits is written on one line
 
@@ -38,8 +41,11 @@ class Digest:
     size_bytes: int
 
 
-def save_plan(plan: Plan, constants: Path | bytes | None, directory: Path) -> None:
-    """Writes the plan folder, in place of a plan that is there. constants: a safetensors file or its bytes.
+def save_plan(
+    plan: Plan, constants: Path | bytes | None, directory: Path, seal: Callable[[bytes], str | None] | None = None
+) -> None:
+    """Writes the plan folder, in place of a plan that is there. constants: a safetensors file or its bytes. seal: makes
+    a mark of the bytes of plan.json.
 
     Raises PlanError where the directory holds something else than a plan, or cannot be written.
     """
@@ -55,8 +61,11 @@ def save_plan(plan: Plan, constants: Path | bytes | None, directory: Path) -> No
         document = plan_to_json(plan)
         document["constants"] = to_json(_digest(fresh / CONSTANTS_FILE)) if constants is not None else None
         document["sha256"] = content_sum(document)
-        with open(fresh / PLAN_FILE, "w", encoding="utf-8") as file:
-            file.write(_pretty(document) + "\n")
+        content = f"{_pretty(document)}\n".encode()
+        if seal is not None and (mark := seal(content)) is not None:
+            (fresh / SEAL_FILE).write_text(f"{mark}\n", "ascii")
+        with open(fresh / PLAN_FILE, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         _swap(fresh, directory)
@@ -71,6 +80,8 @@ def load_plan(directory: Path) -> Plan:
     """Reads and verifies a plan folder. Raises PlanError: not a plan, another version, damaged, constants changed."""
     path = Path(directory) / PLAN_FILE
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_PLAN_BYTES):  # a pipe waits for ever
+            raise ValueError(f"it is no file of at most {MAX_PLAN_BYTES} bytes")
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PlanError(f"{directory} is not a plan: it has no {PLAN_FILE}", hint="compile a workflow to it") from None
@@ -129,7 +140,9 @@ def _verified(path: Path, wanted: Digest) -> frozenset[str]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        if _digest(path) != wanted:
+        size_bytes = path.stat().st_size
+        fits = path.is_file() and size_bytes == wanted.size_bytes  # nothing is read of a pipe or a device
+        if not fits or _digest(path) != wanted:
             raise PlanError(f"{path} is not the file that the plan was written with", hint=HINT)
         with safe_open(path, "np") as file:
             return frozenset(file.keys())

@@ -73,9 +73,9 @@ def adapted(weight: Tensor, adapter: Adapter, strength: float) -> Tensor:
     if kind.reads_weight:  # sums in another order give other last bits
         weight = weight.contiguous()
     change = (1.0 if kind.at_any_strength else strength) * kind.change(adapter, weight)
-    if weight.stride() != change.stride():  # to copy and to add takes half as long as to add two layouts
-        change = torch.empty_like(weight).copy_(change)
-    return weight + change
+    if weight.dim() == 2 and not weight.is_contiguous():  # transposed: copying is quicker than adding two layouts
+        change = change.t().contiguous().t()
+    return change.add_(weight)
 
 
 def misfit(adapter: Adapter, shape: tuple[int, ...]) -> str:

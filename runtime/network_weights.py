@@ -59,6 +59,11 @@ class NetworkWeights:
         """Of the weights that are multiplied out. Raises PlanError."""
         return sum(self._places[name].size_bytes for name in self._changes)
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The weights that are multiplied out: what a change to another mix has to send. Raises PlanError."""
+        return tuple(self._changes)
+
     def files(self) -> tuple[Path, ...]:
         """Files of whole tensors, of which the later wins: what is multiplied out is written into a scratch file, the
         first time. Raises PlanError, StoreError."""
@@ -148,7 +153,7 @@ class NetworkWeights:
         try:
             with scratch.path.open("wb") as file:
                 file.write(start)
-                for name in self._changes:
+                for name in self.changed:
                     tensor = self.multiplied(name)
                     assert tensor is not None
                     file.write(bytes_of(tensor))

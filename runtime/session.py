@@ -19,6 +19,7 @@ from graphs.ops import OPS
 from graphs.plan import Plan
 from graphs.plan_json import CONSTANTS_FILE, load_plan
 from graphs.program import Parameter, Program, Step
+from runtime.artifacts import verify_files
 from runtime.constants import MappedConstants
 from runtime.context import Interrupted, OpContext
 from runtime.engines import Artifacts, Engines, Leases
@@ -31,6 +32,7 @@ from runtime.pools import pool
 from runtime.preflight import preflight
 from runtime.run_parameters import changed, resolve
 from runtime.sampling.batching import alone
+from runtime.store import Store
 from runtime.turns import OpenRuns
 from runtime.values import SavedFile
 
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from runtime.backends.backend import Backend, Progress
     from runtime.sampling.batching import Calls
     from runtime.sampling.driver import Observe
-    from runtime.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -100,16 +101,20 @@ class Session:
         device: str | None = None,
         threads: int = 0,
         engines: Engines | None = None,
+        verify: bool = False,
     ) -> Session:
         """Reads and verifies a plan folder and checks that its engines can run here; loads none yet.
 
         store: where engines and weights are, the user's own when None. artifacts, backend: other sources of them.
         device: which one of the plan's kind ("cuda:1"), the first when None. threads: of the networks, 0 is the
         library's default. engines: a pool to borrow from, in place of all of these; without it the sessions of a
-        process share one for each device. Raises PlanError, DeviceError, StoreError.
+        process share one for each device. verify: hashes the engines and weights in the store. Raises PlanError,
+        DeviceError, StoreError.
         """
         started = time.perf_counter()
         plan = load_plan(Path(plan_dir))
+        if verify:
+            verify_files(plan, store if store is not None else Store())
         if engines is None:
             engines = pool(store, artifacts, backend, device or plan.device, threads)
         path = Path(plan_dir) / CONSTANTS_FILE

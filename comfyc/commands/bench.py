@@ -17,6 +17,7 @@ from comfyc.options import (
     models_option,
     object_info_option,
     set_option,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ if TYPE_CHECKING:
 @click.option("--reference", type=FILE, help="A picture to compare with: PSNR and the largest difference.")
 @click.option("--json", "json_file", type=FILE, help="Write the figures here as well.")
 @compile_options
+@trust_option
 @object_info_option
 @loudness_options
 def command(
     what: Path, settings: tuple[tuple[str, str], ...], models: tuple[Path, ...], input_dir: Path | None,
     output_dir: Path, repeat: int, warmup: int, reference: Path | None, json_file: Path | None,
-    object_info: Path | None, **chosen: Any,
+    object_info: Path | None, trust: bool, **chosen: Any,
 ) -> None:
     """Measure a plan or a workflow: seconds a picture, phases, first picture, memory.
 
@@ -62,7 +64,7 @@ def command(
         raise UsageError("there is no such picture", where=str(reference))
     began = time.perf_counter()
     with Bars() as bars:
-        opened = _opened(what, settings, models, input_dir, object_info, chosen, bars)
+        opened = _opened(what, settings, models, input_dir, object_info, chosen, bars, trust)
         ready = time.perf_counter()
         with opened:
             found = measure(opened, ready - began, output_dir, repeat=repeat, warmup=warmup, progress=bars.report)
@@ -74,7 +76,7 @@ def command(
 
 def _opened(
     what: Path, settings: tuple[tuple[str, str], ...], models: tuple[Path, ...], input_dir: Path | None,
-    object_info: Path | None, chosen: dict[str, Any], bars: Any,
+    object_info: Path | None, chosen: dict[str, Any], bars: Any, trust: bool,
 ) -> Opened:  # fmt: skip
     """The open plan, its parameters set to what --size and --batch ask for."""
     from comfyc.measuring import sized
@@ -84,7 +86,7 @@ def _opened(
     plan_dir = plan_folder(what)
     if plan_dir is not None:
         refuse_compile_options(click.get_current_context(), allowed=("batch", "size"))
-        opened = open_plan(plan_dir, settings, models, input_dir)
+        opened = open_plan(plan_dir, settings, models, input_dir, trust=trust)
     else:
         opened = open_workflow(what, settings, models, input_dir, object_info, chosen, bars.report)
     size, batch = chosen["size"], chosen["batch"]

@@ -18,6 +18,7 @@ from comfyc.options import (
     models_option,
     object_info_option,
     set_option,
+    trust_option,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     "-o", "--output", "output_dir", type=DIRECTORY, default=Path("output"), show_default=True, help="Where pictures go."
 )
 @compile_options
+@trust_option
+@click.option(
+    "--verify-weights", "verify", is_flag=True, help="Hash engines and weights before they are used."
+)
 @click.option(
     "--repeat",
     type=click.IntRange(1, 1_000_000),
@@ -55,6 +60,8 @@ def command(
     models: tuple[Path, ...],
     input_dir: Path | None,
     output_dir: Path,
+    trust: bool,
+    verify: bool,
     repeat: int,
     object_info: Path | None,
     as_json: bool,
@@ -74,9 +81,11 @@ def command(
         plan_dir = plan_folder(what)
         if plan_dir is not None:
             refuse_compile_options(click.get_current_context())
-            opened = open_plan(plan_dir, settings, models, input_dir)
+            opened = open_plan(plan_dir, settings, models, input_dir, trust=trust, verify=verify)
         else:
-            opened = open_workflow(what, settings, models, input_dir, object_info, chosen, bars.report)
+            opened = open_workflow(
+                what, settings, models, input_dir, object_info, chosen, bars.report, verify=verify
+            )
         ready = time.perf_counter()
         with opened as session:
             for _ in range(repeat):

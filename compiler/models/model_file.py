@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ import torch
 
 from graphs.errors import CheckpointError
 from runtime.pickles import NotPlainError, load_plain
+from runtime.safetensors_header import read_header
 
-MAX_HEADER_BYTES = 100 * 2**20
-MAX_TENSORS = 200_000
+MAX_TENSORS = 100_000
 MAX_DEPTH = 4  # of dicts around tensors in a pickle
 PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 
@@ -105,22 +104,24 @@ def _open_safetensors(path: Path) -> ModelTensors:
 
 
 def _read_header(path: Path, size: int) -> tuple[dict[str, Any], int]:
-    with open(path, "rb") as file:
-        prefix = file.read(8)
-        if len(prefix) < 8:
-            raise _damaged(path, f"{size} bytes", "a safetensors file")
-        (length,) = struct.unpack("<Q", prefix)
-        if length > MAX_HEADER_BYTES or length > size - 8:
-            what = "a web page or a pointer file?" if prefix[:1] in b"<v" else "truncated, or not safetensors"
-            raise _damaged(path, f"a header of {length} bytes in a file of {size} ({what})", "a safetensors file")
-        blob = file.read(length)
+    try:
+        blob = read_header(path)
+    except ValueError as error:
+        raise _damaged(path, str(error), "a safetensors file") from None
+    if blob is None:
+        raise _damaged(path, f"{size} bytes ({_guess(path)})", "a safetensors file")
     try:
         header = json.loads(blob, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"a header that is no JSON ({error})", "a safetensors file") from None
     if not isinstance(header, dict):
         raise _damaged(path, "a header that is no object", "a safetensors file")
-    return header, 8 + length
+    return header, 8 + len(blob)
+
+
+def _guess(path: Path) -> str:
+    with path.open("rb") as file:
+        return "a web page or a pointer file?" if file.read(1) in (b"<", b"v") else "truncated, or not safetensors"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

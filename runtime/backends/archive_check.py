@@ -1,7 +1,10 @@
-"""Whether an archive of torch.export holds code: torch's reader unpickles what it says, and evaluates its formulas.
+"""Whether an archive of torch.export holds code. torch's reader unpickles, loads shared libraries, evaluates formulas,
+and writes Python source with the names that an archive gives; a graph may call what opens files.
 
-Looked at before torch.export.load: every pickle has to load as plain tensors, no member may be an object of a class,
-and formulas of symbolic sizes may name sizes and functions of sizes alone.
+So nothing but what our own archives have gets to it. Members: those of one program, its tensors and its sample inputs,
+which are packed anew, so that torch reads the bytes that were looked at. Every pickle has to load as plain tensors. In
+the graph: operators on tensors and sizes, names that are identifiers, formulas of sizes alone, tuples, lists and
+dictionaries; notes of where an operator came from are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +20,20 @@ import torch
 
 Json = Any
 
-_OBJECTS = ("custom_obj", "opaque")  # members that are unpickled without a question
+_MEMBER = re.compile(
+    r"archive_format|archive_version|byteorder|version|\.data/version|\.data/serialization_id"
+    r"|models/model\.json|data/sample_inputs/model\.pt"
+    r"|data/weights/(model_weights_config\.json|weight_\d+)|data/constants/(model_constants_config\.json|tensor_\d+)"
+)
+_PAYLOAD = re.compile(r"(weight|tensor)_\d+")
+_TARGET = re.compile(
+    r"torch\.ops\.aten\.(?!save\b|from_file\b|_print\b|warn\b)\w+\.\w+|(_operator|math)\.\w+|torch\.sym_\w+"
+)
+_NAME = re.compile(r"[\w.]*")
+_CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict")
+_FREE = frozenset(
+    {"as_string", "expr_str", "in_spec", "out_spec", "torch_version"}
+)  # looked at apart, or only compared
 _QUOTED = re.compile(r"'\w+'")  # the name of a symbol
 _FORMULA = re.compile(r"[\w\s+\-*/(),<>=&|~%.]*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
@@ -37,23 +53,41 @@ class HoldsCodeError(Exception):
     """What in the archive would run."""
 
 
-def refuse_code(archive: bytes) -> None:
-    """Raises HoldsCodeError; zipfile.BadZipFile, KeyError, ValueError for what is no archive."""
-    with zipfile.ZipFile(io.BytesIO(archive)) as members:
-        names = members.namelist()
-        if not any(name.endswith("/archive_format") and members.read(name) == b"pt2" for name in names):
-            raise HoldsCodeError("it is not an archive of the present form")
-        for name in names:
-            folder, _, base = name.rpartition("/")
-            if base.startswith(_OBJECTS):
-                raise HoldsCodeError(f"{name} is an object")
-            if base.endswith(".pt"):
-                _refuse_pickle(members.read(name), name)
-            if base.endswith(".json"):
-                content = json.loads(members.read(name))
-                _refuse_formulas(content, name)
-                for path in _pickled(content):
-                    _refuse_pickle(members.read(f"{folder}/{path}"), path)
+def without_code(archive: bytes) -> bytes:
+    """The archive, packed anew. Raises HoldsCodeError; BadZipFile, KeyError, ValueError for what is no archive."""
+    checked = io.BytesIO()
+    seen: set[str] = set()
+    with zipfile.ZipFile(io.BytesIO(archive)) as members, zipfile.ZipFile(checked, "w", zipfile.ZIP_STORED) as packed:
+        for entry in members.infolist():
+            root, _, name = entry.filename.partition("/")
+            if not _MEMBER.fullmatch(name) or f"{root}/{name}".lower() in seen:
+                raise HoldsCodeError(f"it has a member {entry.filename[:80]!r}, which ours do not have")
+            seen.add(f"{root}/{name}".lower())
+            content = members.read(entry)
+            packed.writestr(zipfile.ZipInfo(entry.filename), _checked(name, content, members, root))
+    if len({name.partition("/")[0] for name in seen}) != 1 or not any(n.endswith("/archive_format") for n in seen):
+        raise HoldsCodeError("it is not an archive of the present form")
+    return checked.getvalue()
+
+
+def _checked(name: str, content: bytes, members: zipfile.ZipFile, root: str) -> bytes:
+    """The member, without notes where it is a graph."""
+    if name == "archive_format" and content != b"pt2":
+        raise HoldsCodeError("it is not an archive of the present form")
+    if name.endswith(".pt"):
+        _refuse_pickle(content, name)
+    if name.endswith("_config.json"):
+        for item in _dicts(json.loads(content)):
+            if "path_name" in item and not _PAYLOAD.fullmatch(str(item["path_name"])):
+                raise HoldsCodeError(f"{name} names {str(item['path_name'])[:60]!r}")
+            if item.get("use_pickle", False) is not False:
+                path = f"{name.rpartition('/')[0]}/{item.get('path_name')}"
+                _refuse_pickle(members.read(f"{root}/{path}"), path)
+    if name == "models/model.json":
+        graph = json.loads(content)
+        _refuse_graph(graph, name)
+        return json.dumps(graph).encode()
+    return content
 
 
 def _refuse_pickle(data: bytes, name: str) -> None:
@@ -66,25 +100,41 @@ def _refuse_pickle(data: bytes, name: str) -> None:
         raise HoldsCodeError(f"{name} is more than tensors") from None
 
 
-def _pickled(content: Json) -> Iterator[str]:
-    """The members that a table of weights or constants says are pickles."""
-    for item in _dicts(content):
-        if item.get("use_pickle") is not False and "use_pickle" in item:
-            yield str(item.get("path_name"))
-
-
-def _refuse_formulas(value: Json, name: str) -> None:
-    for formula in _formulas(value):
-        plain = _QUOTED.sub("", formula)
-        words = (word for word in _WORD.findall(plain) if word not in _KNOWN and not _SYMBOL.fullmatch(word))
-        if not _FORMULA.fullmatch(plain) or any(words):
-            raise HoldsCodeError(f"{name} has the formula {formula[:60]!r}")
-
-
-def _formulas(content: Json) -> Iterator[str]:
-    for item in _dicts(content):
+def _refuse_graph(graph: Json, name: str) -> None:
+    """Takes the notes out, and raises HoldsCodeError for what is left that could run."""
+    if isinstance(graph, dict) and graph.get("guards_code"):
+        raise HoldsCodeError(f"{name} has guards, which are code")
+    for item in _dicts(graph):
+        if "metadata" in item:
+            item["metadata"] = {}
+        target = item.get("target")
+        if isinstance(target, str) and not _TARGET.fullmatch(target):
+            raise HoldsCodeError(f"{name} calls {target[:60]!r}")
         if isinstance(formula := item.get("expr_str"), str):
-            yield formula
+            _refuse_formula(formula, name)
+        for key, value in item.items():
+            if not _NAME.fullmatch(key):
+                raise HoldsCodeError(f"{name} has the name {key[:60]!r}")
+            if key in ("in_spec", "out_spec") and isinstance(value, str):
+                _refuse_containers(value, name)
+            texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+            strange = [t for t in texts if isinstance(t, str) and not _NAME.fullmatch(t)]
+            if strange and key not in _FREE:
+                raise HoldsCodeError(f"{name} has the name {strange[0][:60]!r}")
+
+
+def _refuse_containers(spec: str, name: str) -> None:
+    """torch imports the modules of other containers, and of enumerations among their keys."""
+    for item in _dicts(json.loads(spec)):
+        if item.get("type") not in _CONTAINERS or "__enum__" in str(item.get("context")):
+            raise HoldsCodeError(f"{name} has the container {str(item)[:60]}")
+
+
+def _refuse_formula(formula: str, name: str) -> None:
+    plain = _QUOTED.sub("", formula)
+    words = (word for word in _WORD.findall(plain) if word not in _KNOWN and not _SYMBOL.fullmatch(word))
+    if not _FORMULA.fullmatch(plain) or any(words):
+        raise HoldsCodeError(f"{name} has the formula {formula[:60]!r}")
 
 
 def _dicts(content: Json) -> Iterator[dict[str, Json]]:

@@ -15,7 +15,7 @@ from pickle import UnpicklingError
 import torch
 
 from graphs.errors import DeviceError, PlanError, RunError, UsageError
-from runtime.backends.archive_check import HoldsCodeError, refuse_code
+from runtime.backends.archive_check import HoldsCodeError, without_code
 from runtime.backends.backend import Availability, EngineSpec, LoadSpec, NetworkModel, Progress
 from runtime.backends.saved_programs import load_program, named_arguments, on_device
 from runtime.mapped import require_fit
@@ -111,9 +111,7 @@ def _bundle(model: NetworkModel) -> bytes:
 def _unbundle(engine: bytes) -> tuple[torch.export.ExportedProgram, tuple[str, ...], tuple[str, ...]]:
     try:
         with zipfile.ZipFile(io.BytesIO(engine)) as bundle:
-            archive = bundle.read("program.pt2")
-            refuse_code(archive)
-            program = load_program(archive)
+            program = load_program(without_code(bundle.read("program.pt2")))
             inputs, outputs = (tuple(bundle.read(n).decode().splitlines()) for n in ("inputs", "outputs"))
     except HoldsCodeError as error:
         hint = "compile the plan again"

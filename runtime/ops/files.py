@@ -12,6 +12,7 @@ import torch
 from graphs.errors import RunError
 from runtime.context import Json, OpContext
 from runtime.files import SaveName, find_file, next_counter, save_name, write_new
+from runtime.safetensors_header import SMALL, read_header
 from runtime.values import Latent, SavedFile
 
 PNG_LEVEL, PREVIEW_LEVEL = 4, 1
@@ -57,6 +58,7 @@ def load_latent(context: OpContext, file: str) -> Latent:
     )
     hint = "choose a file that SaveLatent wrote"
     try:
+        read_header(path, SMALL)
         tensors = load_file(path, device=str(context.device))
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError) as error:  # a header that is damaged
         raise RunError(f"cannot read {path}: {error}", where=where, hint=hint) from error

@@ -25,6 +25,7 @@ Scheduler = Callable[["ModelSampling", int], "Tensor"]
 # Samplers that evaluate the model between the last two sigmas: the schedule is made one step longer and its
 # next-to-last sigma, which lies too close to 0 for them, is dropped.
 DROP_NEXT_TO_LAST = frozenset({"dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"})
+MOST_STEPS = 100_000  # of a schedule of which the last ones are kept; a list for each, and seconds of time
 FULL_DENOISE = 0.9999  # a denoise above this counts as 1
 KARRAS_RHO = 7.0
 BETA_ALPHA = BETA_BETA = 0.6
@@ -153,10 +154,13 @@ def ksampler_sigmas(
     """What KSampler makes of its widgets.
 
     denoise < 1 computes int(steps / denoise) steps and keeps the last `steps`; denoise <= 0 gives an empty schedule,
-    which means: leave the latent as it is."""
+    which means: leave the latent as it is. Raises RunError where that makes more than MOST_STEPS."""
     if denoise <= 0:
         return torch.empty(0)
-    total = steps if denoise > FULL_DENOISE else int(steps / denoise)
+    total = steps if denoise > FULL_DENOISE else int(min(steps / denoise, 2 * MOST_STEPS))
+    if total > MOST_STEPS:
+        most, got = f"at most {MOST_STEPS}, steps / denoise", f"{steps} / {denoise} of them"
+        raise RunError("too many steps", expected=most, got=got, hint="raise denoise")
     sigmas = _for_sampler(model, scheduler, total, sampler_name)
     return sigmas if denoise > FULL_DENOISE else sigmas[-(steps + 1) :]
 

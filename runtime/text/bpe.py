@@ -14,6 +14,7 @@ import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -46,7 +47,13 @@ def clean(text: str) -> str:
         return " ".join(text.lower().split())
     kept = (c if not _dropped(c) else "" for c in text)
     spaced = _IDEOGRAPH.sub(r" \1 ", "".join(kept))
-    return " ".join(word.lower() for word in unicodedata.normalize("NFC", spaced).split())
+    return " ".join(word.lower() for word in unicodedata.normalize("NFC", _ordered(spaced)).split())
+
+
+def _ordered(text: str) -> str:
+    """Runs of combining marks in canonical order, into which a normal form would bring them in quadratic time."""
+    runs = groupby(text, key=lambda char: unicodedata.combining(char) > 0)
+    return "".join("".join(sorted(run, key=unicodedata.combining) if marks else run) for marks, run in runs)
 
 
 def _dropped(char: str) -> bool:

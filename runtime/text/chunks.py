@@ -89,14 +89,14 @@ def _fill(groups: list[tuple[list[Slot], float]], room: int) -> list[list[tuple[
     """Chunks of at most `room` tokens."""
     chunks: list[list[tuple[Slot, float]]] = [[]]
     for group, weight in groups:
-        rest = [(slot, weight) for slot in group]
-        long = len(rest) >= LONG_GROUP
-        while len(rest) > (free := room - len(chunks[-1])):
+        slots = [(slot, weight) for slot in group]
+        at, long = 0, len(slots) >= LONG_GROUP
+        while len(slots) - at > (free := room - len(chunks[-1])):
             if long:
-                chunks[-1].extend(rest[:free])
-                rest = rest[free:]
+                chunks[-1].extend(slots[at : at + free])
+                at += free
             chunks.append([])
-        chunks[-1].extend(rest)
+        chunks[-1].extend(slots[at:])
     return chunks
 
 

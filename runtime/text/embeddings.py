@@ -14,6 +14,7 @@ from graphs.errors import CheckpointError, ModelMissingError
 from runtime.folders import ENV
 from runtime.model_kinds import EMBEDDING_SUFFIXES
 from runtime.pickles import NotPlainError, load_plain
+from runtime.safetensors_header import SMALL, read_header
 from runtime.text.chunks import MARK, tokenize
 
 KIND = "embeddings"  # the model folder
@@ -125,6 +126,7 @@ def _read(path: Path) -> Any:
         from safetensors.torch import load_file
 
         try:
+            read_header(path, SMALL)
             return load_file(path)
         except (SafetensorError, RuntimeError, ValueError, TypeError) as error:  # a header that is damaged
             raise NotPlainError(f"it is damaged ({error})") from None

@@ -25,31 +25,73 @@ def weighted_pieces(text: str) -> list[tuple[str, float]]:
     for escaped, hidden, _ in _HIDDEN:
         text = text.replace(escaped, hidden)
     done: list[tuple[str, float]] = []
-    todo = [(text, 1.0, False)]  # (text, weight, whether it may hold groups no more), the next one last
+    for part in _groups(text):
+        if _is_group(part, 0, len(part)):
+            done += _pieces_of_group(part)
+        else:
+            done.append((_unhide(part), 1.0))
+    return done
+
+
+def _is_group(text: str, start: int, end: int) -> bool:
+    return end - start >= 2 and text[start] == "(" and text[end - 1] == ")"
+
+
+def _pieces_of_group(text: str) -> list[tuple[str, float]]:
+    """Of a text that begins with "(" and ends with ")", in time linear in its length: groups may nest as deep as they
+    like. One that is never closed is a group as well where the text ends with a parenthesis."""
+    closing, previous = _structure(text)
+    done: list[tuple[str, float]] = []
+    todo = [(0, len(text), 1.0, True)]  # (start, end, weight, whether it is a group), the next one last
     while todo:
-        piece, weight, plain = todo.pop()
-        if plain:
-            done.append((_unhide(piece), weight))
+        start, end, weight, is_group = todo.pop()
+        if not is_group:
+            done.append((_unhide(text[start:end]), weight))
             continue
-        inner: list[tuple[str, float, bool]] = []
-        for part in _groups(piece):
-            if len(part) >= 2 and part[0] == "(" and part[-1] == ")":
-                inner.append((*_weigh(part[1:-1], weight), False))
-            else:
-                inner.append((part, weight, True))
+        end, weight = _weigh(text, start + 1, end - 1, previous[end - 1] + 1, weight)
+        inner: list[tuple[int, int, float, bool]] = []
+        at = start + 1
+        while at < end:
+            opening = text.find("(", at, end)
+            if opening != at:
+                inner.append((at, end if opening < 0 else opening, weight, False))
+            if opening < 0:
+                break
+            at = closing.get(opening, end) + 1
+            if at > end:  # never closed in here: all the rest
+                at = end
+            inner.append((opening, at, weight, _is_group(text, opening, at)))
         todo.extend(reversed(inner))
     return done
 
 
-def _weigh(group: str, weight: float) -> tuple[str, float]:
-    """The text of a group (without its parentheses) and its weight."""
-    colon = group.rfind(":")
-    if colon > 0:
+def _structure(text: str) -> tuple[dict[int, int], dict[int, int]]:
+    """The place of the ")" that closes each "(", and that of the parenthesis before each one."""
+    closing: dict[int, int] = {}
+    previous: dict[int, int] = {}
+    opened: list[int] = []
+    last = -1
+    for match in _PAREN.finditer(text):
+        at = match.start()
+        previous[at] = last
+        if match[0] == "(":
+            opened.append(at)
+        elif opened:
+            closing[opened.pop()] = at
+        last = at
+    return closing, previous
+
+
+def _weigh(text: str, start: int, end: int, last: int, weight: float) -> tuple[int, float]:
+    """Where the text of the group text[start:end] ends, and its weight. last: where its last part without parentheses
+    begins, behind whose last colon the weight may stand."""
+    colon = text.rfind(":", max(start, last), end)
+    if colon > start:
         try:
-            return group[:colon], float(group[colon + 1 :])
+            return colon, float(text[colon + 1 : end])
         except ValueError:
             pass  # no number behind the colon: it is part of the text
-    return group, weight * GROUP_FACTOR
+    return end, weight * GROUP_FACTOR
 
 
 def _groups(text: str) -> list[str]:

@@ -13,9 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from graphs.errors import ComfycError
 from runtime.memory import peak_rss_bytes
+
+Json = Any
 
 
 def picture(file: Path, work: Path) -> None:
@@ -64,12 +67,80 @@ def prefix(file: Path, work: Path) -> None:
     save_name(os.fsdecode(file.read_bytes()), work / "output", width=1, height=1, where="node 9")
 
 
+def constants(file: Path, work: Path) -> None:
+    """With a digest that was made to fit."""
+    import hashlib
+
+    plan = _plan(work)
+    shutil.copy(file, plan / "constants.safetensors")
+    content = file.read_bytes()
+    digest = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+    _run(work, {"constants": digest}, {})
+
+
+def plan_json(file: Path, work: Path) -> None:
+    """Any JSON as plan.json, with a sum that was made to fit."""
+    _plan(work)
+    document = json.loads(file.read_bytes() or b"{}")
+    _run(work, document if isinstance(document, dict) else {}, {})
+
+
+def settings(file: Path, work: Path) -> None:
+    _plan(work)
+    _run(work, {}, json.loads(file.read_bytes() or b"{}"))
+
+
+def _plan(work: Path) -> Path:
+    """A fresh plan over fake engines."""
+    from runtime.store import Store
+    from tests.runtime.fake_backend import write_plan
+
+    write_plan(work / "plan", Store(work / "store"))
+    return work / "plan"
+
+
+def _run(work: Path, fields: Json, params: Json) -> None:
+    from graphs.plan_json import content_sum
+    from runtime.session import Session
+    from runtime.store import Store
+    from tests.runtime.fake_backend import FakeBackend
+
+    path = work / "plan" / "plan.json"
+    document = {**json.loads(path.read_text("utf-8")), **fields}
+    document.pop("sha256", None)
+    path.write_text(json.dumps({**document, "sha256": content_sum(document)}), "utf-8")
+    with Session.open(work / "plan", store=Store(work / "store"), backend=lambda name: FakeBackend()) as session:
+        session.run(params, input_dir=work / "input", output_dir=work / "output", temp_dir=work / "temp")
+
+
+def object_info(file: Path, work: Path) -> None:
+    from graphs.schemas import builtin
+
+    schemas = builtin().with_object_info(json.loads(file.read_bytes() or b"{}"))
+    for class_type in schemas:
+        schemas.lookup(class_type)
+
+
+def lora(file: Path, work: Path) -> None:
+    from benchmarks.synthetic import write_checkpoint
+    from compiler.models.weights_tree import merged
+    from tests.compiler.eager_networks import by_path, recipe_of
+
+    base = work / "base.safetensors"
+    if not base.is_file():
+        write_checkpoint(base, parts=("unet",), seed=1)
+        return
+    shutil.copy(file, work / "lora.safetensors")
+    for load in merged(recipe_of(base, (work / "lora.safetensors", 1.0)), "unet", by_path).values():
+        load()
+
+
 def workflow(file: Path, work: Path) -> None:
     from compiler.checking.check import check
     from graphs.schemas import builtin
     from graphs.workflow import read_workflow, to_api
 
-    graph = read_workflow(file, builtin())
+    graph = read_workflow(file.read_bytes(), builtin())
     to_api(check(graph, builtin(), {"checkpoints": ("a.safetensors",)}).runnable)
 
 
@@ -82,6 +153,13 @@ READERS: dict[str, Callable[[Path, Path], None]] = {
     "store": record,
     "traversal": prefix,
     "compile_front": workflow,
+    "workflow": workflow,
+    "directed": workflow,
+    "constants": constants,
+    "planrun": plan_json,
+    "sets": settings,
+    "objectinfo": object_info,
+    "safetensors": lora,
 }
 
 

@@ -16,6 +16,12 @@ CASES = REPOSITORY / "../shared/reference/cases/hostile"
 MOST_SECONDS, MOST_BYTES = 2.0, 500 << 20
 
 
+def test_every_kind_is_read() -> None:
+    if not CASES.is_dir():
+        pytest.skip(f"the cases are not here: {CASES}")
+    assert {folder.name for folder in CASES.iterdir()} == READERS.keys()
+
+
 @pytest.mark.parametrize("kind", sorted(READERS))
 def test_hostile_files(kind: str, tmp_path: Path) -> None:
     folder = CASES / kind

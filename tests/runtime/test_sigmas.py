@@ -128,3 +128,9 @@ def test_predictions_recover_the_clean_latent() -> None:
     eps_model, v_model = sd15(), model_sampling({**SD15, "prediction": "v"})
     torch.testing.assert_close(eps_model.denoised(x, noise, sigma), clean, rtol=0, atol=1e-5)
     torch.testing.assert_close(v_model.denoised(x, v, sigma), clean, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "denoise"), [(1, 1e-9), (20, 1e-300), (10_000, 0.05)])
+def test_a_schedule_without_end_is_refused(steps: int, denoise: float) -> None:
+    with pytest.raises(RunError, match="too many steps"):
+        ksampler_sigmas(sd15(), "normal", steps, denoise)
