@@ -63,6 +63,13 @@ class Bench:
         }  # fmt: skip
 
     def save(self) -> None:
+        """With the distances of the pictures whose reference has been drawn by now."""
+        rows = {(row["case"], row["plan"]): row for row in self.report["rows"] if row["batch"] == 1}
+        for (name, plan), row in rows.items():
+            reference = rows.get((name, reference_of(plan)))
+            if reference is not None and reference is not row and "distance" not in row:
+                row["distance"] = distance(Path(row["picture"]), Path(reference["picture"]))
+                self._say(f"{name}/{plan}: {row['distance']}")
         if self._json is not None:
             self._json.write_text(json.dumps(self.report, indent=1) + "\n", "utf-8")
 
@@ -128,9 +135,6 @@ class Bench:
             "images_per_s": 1 / each, "of_limit": each / case.limit_s, "of_comfyui": each / case.comfyui_s,
             "of_diffusers": each / case.diffusers_s,
         }  # fmt: skip
-        reference = next((r for r in self.report["rows"] if (r["case"], r["plan"]) == (name, reference_of(kind))), None)
-        if reference is not None and count == 1 and reference["plan"] != kind:
-            row["distance"] = distance(Path(row["picture"]), Path(reference["picture"]))
         self._add(row)
 
     def do_sizes(self, name: str, kind: str, sizes: str) -> None:
@@ -157,7 +161,7 @@ class Bench:
         return self.folder / f"{name}-{kind}.plan"
 
     def _drawn(self, name: str, kind: str, *options: str) -> Row:
-        count = self._runs if PLANS[kind].options[1] != "eager" else min(3, self._runs)  # slow, and not the question
+        count = self._runs if PLANS[kind].options[1] != "eager" else min(1, self._runs)  # slow, and not the question
         runs = ["--runs", str(count), "--input", str(self.folder / "input")]
         return self._child(
             [sys.executable, "-m", "benchmarks.gpu_worker", str(self._plan(name, kind)), *runs, *options]

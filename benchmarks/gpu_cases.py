@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import synthetic
+from benchmarks.gpu_worker import CHECKPOINT, LATENT, SAMPLER
 from compiler.families import SD1, SDXL, Family
 from compiler.networks.text import TextConfig
 from compiler.networks.unet_config import UNetConfig
@@ -22,7 +23,6 @@ from graphs.examples import example
 
 Prompt = dict[str, Any]
 STEPS = 20
-SAMPLER, CHECKPOINT, LATENT, DECODE = "3", "4", "5", "8"  # nodes of graphs/examples/api/default.json
 HINT = "hint.png"
 
 

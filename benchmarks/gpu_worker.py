@@ -17,14 +17,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.gpu_cases import DECODE, LATENT, SAMPLER
-
 if TYPE_CHECKING:
     from graphs.program import Step
     from runtime.session import Session
 
 Row = dict[str, Any]
 SEED = 7  # of the picture that is compared
+SAMPLER, CHECKPOINT, LATENT, DECODE = "3", "4", "5", "8"  # nodes of graphs/examples/api/default.json
 
 
 class Lines(logging.Handler):

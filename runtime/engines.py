@@ -52,14 +52,13 @@ class Lease:
 
 @dataclass(eq=False)
 class _Slot:
-    """One engine with its weights. lock: held while it is loaded. used: number of its last lease. multiplied_bytes: of
-    the weights that factors change."""
+    """One engine with its weights. lock: held while it is loaded. used: number of its last lease."""
 
     binding: NetworkBinding
     lock: threading.Lock = field(default_factory=threading.Lock)
     module: Module | None = None
     weights: NetworkWeights | None = None
-    multiplied_bytes: int = 0
+    multiplied_bytes: int = 0  # of the weights that factors change
     users: int = 0
     used: int = 0
 
@@ -159,19 +158,15 @@ class Engines:
             with slot.lock:
                 if slot.module is not None:
                     return Lease(slot.module, 0.0, slot)
-                slot.weights = self._artifacts.weights(binding.weights)
-                slot.multiplied_bytes = slot.weights.multiplied_bytes
-                self._make_room()
-                slot.module = self._load(network, binding, slot.weights)
+                self._load(network, slot)
         except BaseException:
-            if slot.weights is not None and slot.module is None:
-                slot.weights.close()
             self._return(slot)
             raise
         seconds = time.perf_counter() - started
         with self._lock:
             self.load_s += seconds
             self.loads += 1
+        assert slot.module is not None
         return Lease(slot.module, seconds, slot)
 
     def release(self, lease: Lease) -> None:
@@ -231,15 +226,19 @@ class Engines:
 
     # --- loading
 
-    def _load(self, network: str, binding: NetworkBinding, weights: NetworkWeights) -> Module:
-        started, engine = time.perf_counter(), binding.engine
+    def _load(self, network: str, slot: _Slot) -> None:
+        started, engine = time.perf_counter(), slot.binding.engine
         self._check(network, engine)
-        path = self._artifacts.engine_path(engine)
-        module = self._backend_of(engine.backend).load(path, weights, self._spec)
-        log.info(
-            "loaded %s (%s %s) in %.2f s", network, engine.backend, engine.precision, time.perf_counter() - started
-        )
-        return module
+        path, weights = self._artifacts.engine_path(engine), self._artifacts.weights(slot.binding.weights)
+        try:
+            slot.multiplied_bytes = weights.multiplied_bytes
+            self._make_room()
+            slot.module, slot.weights = self._backend_of(engine.backend).load(path, weights, self._spec), weights
+        except BaseException:
+            weights.close()
+            raise
+        seconds = time.perf_counter() - started
+        log.info("loaded %s (%s %s) in %.2f s", network, engine.backend, engine.precision, seconds)
 
     def _check(self, network: str, engine: EngineRef) -> None:
         backend = self._backend_of(engine.backend)

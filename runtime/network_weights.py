@@ -80,6 +80,10 @@ class NetworkWeights:
             return map_layers(self.files())
         return _Multiplied(self, map_layers(self.whole), device)
 
+    def unchanged(self) -> Mapping[str, Place]:
+        """Where in their files those weights lie that no factors change. Raises PlanError."""
+        return {name: place for name, place in self._places.items() if name not in self._changes}
+
     def close(self) -> None:
         """Deletes the scratch file. No engine may read these weights any more."""
         if self._scratch is not None:

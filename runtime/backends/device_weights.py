@@ -1,4 +1,4 @@
-"""Weight files onto a GPU: read in pieces into pinned memory, copied beside the next read, laid out on the GPU."""
+"""The weights of an engine on a GPU: where each stands, and how it follows from the file's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import torch
 
 from graphs.errors import PlanError
 from runtime.backends.kernel_pack import Buffer
-from runtime.backends.kernels.upsample import fold
+from runtime.backends.kernels.upsample import fold, folded_shape
+from runtime.backends.staging import Staging
+from runtime.mapped import Place
 
-_PIECE_BYTES = 64 << 20
-_LINE_BYTES = 256
-# How a weight follows from the file's, on the GPU.
-TRANSFORMS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = MappingProxyType({"fold": fold})
+Targets = list[tuple[str, torch.Tensor]]  # (transform, place) of one weight
+# How a weight follows from the file's, on the GPU, and the shape it has then.
+TRANSFORMS: Mapping[str, tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Size], torch.Size]]] = (
+    MappingProxyType({"fold": (fold, folded_shape)})
+)
 
 
 class DeviceWeights:
@@ -24,100 +27,59 @@ class DeviceWeights:
         self.tensors = [
             torch.empty_strided(b.shape, b.strides, dtype=getattr(torch, b.dtype), device=device) for b in wanted
         ]
-        self._places: dict[str, list[tuple[str, torch.Tensor]]] = {}
+        self._places: dict[str, Targets] = {}
         for buffer, tensor in zip(wanted, self.tensors, strict=True):
             for name, place in _parts(buffer, tensor):
                 self._places.setdefault(name, []).append((buffer.transform, place))
 
-    def load(self, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
-        """Every weight of the engine, from host or device memory; others in `weights` are ignored. Raises PlanError."""
+    def load(self, weights: Mapping[str, torch.Tensor], files: Mapping[str, Place], *, where: str) -> None:
+        """Every weight of the engine: read straight from `files` where it is there, else from host or device memory;
+        others are ignored. Raises PlanError."""
         missing = sorted(set(self._places) - set(weights))
         if missing:
             raise PlanError(
                 f"the weight files lack {len(missing)} weights of the network", where=where, expected=missing[0]
             )
-        staging = _Staging()
-        for name, places in self._places.items():
-            weight = weights[name]  # one at a time: it may be made when it is asked for
-            for transform, place in places:
-                self._check(name, weight, transform, place)
-            staging.send(weight, places)
-        staging.finish()
+        with Staging(_put) as staging:
+            for name, places in self._places.items():
+                # one at a time: it may be made when it is asked for
+                weight = files[name] if name in files else weights[name]
+                self._check(name, weight, places)
+                staging.send(weight, places)
 
     def set(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Copies host or device tensors into the places of these names. Raises PlanError for an unknown name, another
         shape or another dtype, before anything is copied."""
         for name, weight in weights.items():
-            for transform, place in self._places.get(name, []):
-                self._check(name, weight, transform, place)
             if name not in self._places:
                 raise PlanError("the engine has no such weight", where=name)
-        staging = _Staging()
-        for name, weight in weights.items():
-            staging.send(weight, self._places[name])
-        staging.finish()
+            self._check(name, weight, self._places[name])
+        with Staging(_put) as staging:
+            for name, weight in weights.items():
+                staging.send(weight, self._places[name])
 
-    def _check(self, name: str, weight: torch.Tensor, transform: str, place: torch.Tensor) -> None:
-        shape = place.shape
-        if transform:
-            shape = TRANSFORMS[transform](weight.to("meta")).shape
-        expected = weight.shape if transform and shape == place.shape else place.shape
-        if weight.shape != expected or weight.dtype != place.dtype:
-            raise PlanError(
-                "a weight is another than the engine wants", where=name,
-                expected=f"{tuple(place.shape)} {place.dtype}", got=f"{tuple(weight.shape)} {weight.dtype}",
-            )  # fmt: skip
+    def _check(self, name: str, weight: torch.Tensor | Place, places: Targets) -> None:
+        for transform, place in places:
+            shape = torch.Size(weight.shape)
+            if transform:
+                shape = TRANSFORMS[transform][1](shape)
+            if shape != place.shape or weight.dtype != place.dtype:
+                raise PlanError(
+                    "a weight is another than the engine wants", where=name,
+                    expected=f"{tuple(place.shape)} {place.dtype}", got=f"{tuple(weight.shape)} {weight.dtype}",
+                )  # fmt: skip
 
 
-def _parts(buffer: Buffer, tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+def _put(weight: torch.Tensor, places: Targets) -> None:
+    """Copies as the bytes are, then changes layout and transforms on the GPU: strided copies from the host are slow."""
+    device = weight.to(places[0][1].device, non_blocking=True)
+    for transform, place in places:
+        place.copy_(TRANSFORMS[transform][0](device) if transform else device)
+
+
+def _parts(buffer: Buffer, tensor: torch.Tensor) -> Targets:
     """The weights that a tensor holds, each with its place in it."""
     if not buffer.parts:
         return [(buffer.name, tensor)] if tensor.numel() else []
     slices = torch.split(tensor, [rows for _, rows in buffer.parts])
     return [(name, place) for (name, _), place in zip(buffer.parts, slices, strict=True)]
-
-
-class _Staging:
-    """Two pinned pieces: one is filled from the file while the other is on its way."""
-
-    def __init__(self) -> None:
-        self._pieces = [torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=True) for _ in range(2)]
-        self._events: list[torch.cuda.Event | None] = [None, None]
-        self._current, self._used = 0, 0
-        self._waiting: list[tuple[torch.Tensor, list[tuple[str, torch.Tensor]]]] = []
-
-    def send(self, weight: torch.Tensor, places: list[tuple[str, torch.Tensor]]) -> None:
-        size = weight.numel() * weight.element_size()
-        if weight.is_cuda or size > _PIECE_BYTES:
-            _place(weight, places)
-            return
-        if self._used + size > _PIECE_BYTES:
-            self._flush()
-        piece = self._pieces[self._current][self._used : self._used + size]
-        host = piece.view(weight.dtype).view(weight.shape)
-        host.copy_(weight)
-        self._waiting.append((host, places))
-        self._used += -(-size // _LINE_BYTES) * _LINE_BYTES
-
-    def _flush(self) -> None:
-        for host, places in self._waiting:
-            _place(host, places)
-        self._waiting.clear()
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
-        self._events[self._current] = event
-        self._current, self._used = 1 - self._current, 0
-        pending = self._events[self._current]
-        if pending is not None:
-            pending.synchronize()
-
-    def finish(self) -> None:
-        self._flush()
-        torch.cuda.synchronize()
-
-
-def _place(weight: torch.Tensor, places: list[tuple[str, torch.Tensor]]) -> None:
-    """Copies as the bytes are, then changes layout and transforms on the GPU: strided copies from the host are slow."""
-    device = weight.to(places[0][1].device, non_blocking=True)
-    for transform, place in places:
-        place.copy_(TRANSFORMS[transform](device) if transform else device)

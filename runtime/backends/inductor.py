@@ -27,6 +27,7 @@ from runtime.backends.kernel_pack import (
     Weights,
     read_pack,
 )
+from runtime.backends.saved_programs import load_program
 from runtime.network_weights import NetworkWeights
 from runtime.stopwatch import Stopwatch
 
@@ -44,11 +45,11 @@ def capability() -> str:
 class InductorModule:
     """Calls take turns. Memory that CUDA graphs allocate is shared by the programs of one engine."""
 
-    def __init__(self, pack: KernelPack, weights: Mapping[str, torch.Tensor], device: torch.device, where: str) -> None:
+    def __init__(self, pack: KernelPack, weights: NetworkWeights, device: torch.device) -> None:
         self._pack, self._device = pack, device
         self._loaded = LoadedPack(pack)
         self._weights = DeviceWeights(pack.weights, device)
-        self._weights.load(weights, where=where)
+        self._weights.load(weights.tensors(str(device)), weights.unchanged(), where=str(weights))
         self._captured: dict[int, CapturedCall] = {}
         self._pool = torch.cuda.graph_pool_handle()
 
@@ -173,17 +174,17 @@ class InductorBackend:
             raise UsageError("unknown precision", expected=", ".join(PRECISIONS), got=spec.precision)
 
     def build(self, model: NetworkModel, spec: EngineSpec, progress: Progress | None = None) -> bytes:
-        from runtime.backends.inductor_processes import Order, compile_all, joined
+        from runtime.backends.inductor_builder import compile_bucket
 
         self.check(spec)
-        wanted, blobs, weights = buckets(model.inputs, spec.profile), Blobs(), Weights()
-
-        def done(count: int) -> None:
-            if progress is not None and not progress(f"compile {model.kind}", count, len(wanted)):
+        program = load_program(model.graph)
+        wanted, blobs, weights, programs = buckets(model.inputs, spec.profile), Blobs(), Weights(), []
+        for number, sizes in enumerate(wanted):
+            if progress is not None and not progress(f"compile {model.kind}", number, len(wanted)):
                 raise KeyboardInterrupt
-
-        parts = compile_all([Order(model.graph, model.inputs, model.outputs, sizes) for sizes in wanted], done)
-        programs = joined(parts, weights.add, blobs.add)
+            programs.append(compile_bucket(program, model.inputs, model.outputs, sizes, weights, blobs))
+        if progress is not None:
+            progress(f"compile {model.kind}", len(wanted), len(wanted))
         pack = KernelPack(torch.__version__, capability(), tuple(weights.wanted), tuple(programs), tuple(blobs.content))
         return pack.to_bytes()
 
@@ -203,10 +204,8 @@ class InductorBackend:
         with torch.inference_mode(False), torch.no_grad():
             torch.empty(1, device=device)  # makes the CUDA context, which loading kernels needs
             watch.lap("context")
-            mapped = weights.tensors(str(device))
-            watch.lap("map weights")
-            module = InductorModule(pack, mapped, device, where=str(weights))
-            watch.lap("copy weights")
+            module = InductorModule(pack, weights, device)
+            watch.lap("weights")
         log.debug("inductor engine: %s", watch)
         return module
 

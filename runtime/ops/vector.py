@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -53,9 +54,15 @@ def make_vector(
         "crop_w": 0.0, "crop_h": 0.0, "target_width": given["width"], "target_height": given["height"],
         "ascore": SCORES.get(str(context.attrs.get("side")), SCORE), **given,
     }  # fmt: skip
-    values = torch.tensor([numbers[name] for name in recipe["numbers"]])
-    waves = _sinusoid(values, int(recipe["width"])).reshape(1, -1)
-    return torch.cat([pooled[:1].float(), waves.to(pooled.device)], dim=-1)
+    waves = _waves(tuple(numbers[name] for name in recipe["numbers"]), int(recipe["width"]), pooled.device)
+    return torch.cat([pooled[:1].float(), waves], dim=-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _waves(numbers: tuple[float, ...], width: int, device: torch.device) -> Tensor:
+    """(1, numbers * width), kept: a picture's size seldom changes, and many small steps of the host are slow."""
+    with torch.inference_mode(False):
+        return _sinusoid(torch.tensor(numbers), width).reshape(1, -1).to(device)
 
 
 def _sinusoid(values: Tensor, width: int) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from graphs.dims import Dim
@@ -14,14 +17,15 @@ from runtime.backends.inductor import InductorBackend
 from runtime.backends.inductor_buckets import buckets, row_blocks
 from runtime.backends.inductor_builder import program_source
 from runtime.backends.inductor_lowering import weight_buffers
-from runtime.backends.inductor_processes import Compiled, joined
 from runtime.backends.inductor_rewrites import Rewriting
 from runtime.backends.inductor_stacks import stacked
-from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, Weights, read_pack
+from runtime.backends.kernel_pack import Blobs, BucketProgram, Buffer, Kernel, KernelPack, read_pack
 from runtime.backends.kernels.upsample import fold, grown_conv
 from runtime.backends.kernels.upsample import reference as upsample_reference
 from runtime.backends.kernels.wide_attention import reference as attention_reference
 from runtime.backends.kernels.wide_attention import wide_attention
+from runtime.backends.staging import read_into
+from runtime.mapped import Place, places
 
 LATENT = TensorSpec("x", "float32", (Dim("batch"), 4, Dim("height"), Dim("width")))
 SOURCE = '''
@@ -116,20 +120,6 @@ def test_equal_blobs_are_kept_once() -> None:
     assert blobs.content == [b"a", b"b"]
 
 
-def test_programs_compiled_apart_share_weights_and_blobs() -> None:
-    whole = pack()
-    part = Compiled(whole.programs[0], whole.weights, whole.blobs)
-    other = Compiled(part.program, (Buffer("v", "float16", (1,), (1,)),), (b"other", *whole.blobs[1:]))
-    weights, blobs = Weights(), Blobs()
-    first, again, changed = joined([part, part, other], weights.add, blobs.add)
-    assert first == again == part.program
-    assert weights.wanted == [*whole.weights, *other.weights]
-    assert changed.weights == (1,)
-    assert blobs.content[changed.kernels[0].image] == b"other"
-    assert blobs.content[changed.source] == b"source"
-    assert blobs.content[changed.constants["c"][1]] == b"\0\0\0\0"
-
-
 def test_layers_of_one_input_are_computed_as_one() -> None:
     class Layers(nn.Module):
         def __init__(self) -> None:
@@ -158,6 +148,18 @@ def test_layers_of_one_input_are_computed_as_one() -> None:
         assert [r.shape for r in results] == [r.shape for r in layers(x)]
         for result, wanted in zip(results, layers(x), strict=True):
             torch.testing.assert_close(result, wanted)
+
+
+def test_weights_are_read_from_their_files(tmp_path: Path) -> None:
+    weights = {"a": torch.randn(3, 5), "b": torch.arange(7, dtype=torch.int64)}
+    save_file(weights, tmp_path / "weights.safetensors")
+    for name, place in places([tmp_path / "weights.safetensors"]).items():
+        target = torch.empty(place.size_bytes, dtype=torch.uint8)
+        read_into(target.numpy().data, place)
+        assert torch.equal(target.view(place.dtype).view(place.shape), weights[name])
+    short = Place(tmp_path / "weights.safetensors", 1 << 20, torch.float32, (4,))
+    with pytest.raises(PlanError, match="ends early"):
+        read_into(torch.empty(16, dtype=torch.uint8).numpy().data, short)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"x" + b, lambda b: b""])
