@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_e2e import COMFYUI
+from benchmarks.gpu_table import gpu_table
 
 Json = Any
 
@@ -105,7 +106,12 @@ def _number(latent: float | None) -> float:
     return math.inf if latent is None else latent
 
 
-SECTIONS: Mapping[str, Callable[[], str]] = {"speed": speed, "graphs": graphs, "parity": parity}
+def gpu() -> str:
+    """What benchmarks.bench_gpu found."""
+    return gpu_table(read("gpu.json"))
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = {"speed": speed, "gpu": gpu, "graphs": graphs, "parity": parity}
 
 
 def filled(text: str) -> str:

@@ -114,11 +114,13 @@ def load(
     from runtime.plan_seal import require_own
     from runtime.session import Session
     from runtime.store import Store
+    from runtime.store_settings import keep_torch_in
 
     folder = plan_folder(Path(plan))
     if folder is None:
         raise UsageError("there is no such plan", where=str(plan), hint="make one with comfyc.compile(...)")
     store = Store()
+    keep_torch_in(store.root)
     if not trust:
         require_own(folder, store.root)
     session = Session.open(folder, store=store, verify=verify_weights)

@@ -79,7 +79,9 @@ def compile_into(
     What the check was lenient about goes to the log, besides what reading the workflow has said already.
     """
     from compiler.compile import compile_workflow, write
+    from runtime.store_settings import keep_torch_in
 
+    keep_torch_in(store.root)
     if dump is not None:
         _empty(dump)
     result = compile_workflow(

@@ -63,8 +63,8 @@ def torch_findings() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(index)
-            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}, {_driver()}"
-            yield Finding("torch", f"cuda:{index}", OK, detail)
+            detail = f"{device.name}, sm{device.major}{device.minor}, {bytes_text(device.total_memory)}"
+            yield Finding("torch", f"cuda:{index}", OK, f"{detail}, {driver_version()}")
     elif _nvidia_present():
         yield Finding(
             "torch",
@@ -194,7 +194,7 @@ def _nvidia_present() -> bool:
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
-def _driver(file: Path = Path("/proc/driver/nvidia/version")) -> str:
+def driver_version(file: Path = Path("/proc/driver/nvidia/version")) -> str:
     """The NVIDIA driver's version, where the system says: "driver 580.159.04"."""
     try:
         text = file.read_text("utf-8", errors="replace")

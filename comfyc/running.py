@@ -63,8 +63,10 @@ def open_plan(
     from runtime.plan_seal import require_own
     from runtime.session import Session
     from runtime.store import Store
+    from runtime.store_settings import keep_torch_in
 
     store, folders = Store(), folders_of(models, input_dir)
+    keep_torch_in(store.root)
     if not trust:
         require_own(plan_dir, store.root)
     session = Session.open(plan_dir, store=store, engines=engines, verify=verify)
@@ -139,8 +141,10 @@ def _cached_session(
     from comfyc.plan_cache import PlanCache, plan_key
     from runtime.session import Session
     from runtime.store import Store
+    from runtime.store_settings import keep_torch_in
 
     store = Store()
+    keep_torch_in(store.root)
     cache = PlanCache(store.root)
     key = plan_key(graph, options, folders, schemas)
     if (found := cache.find(key)) is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from compiler.pipeline import optimise_graph, optimise_program
 from graphs.errors import DeviceError, Problem, WorkflowError
 from graphs.graph import Graph
 from graphs.operands import Literal
-from graphs.plan import Plan
+from graphs.plan import Plan, Profile
 from graphs.plan_json import save_plan
 from graphs.program import Program
 from graphs.schemas import Schemas, builtin
@@ -96,20 +97,14 @@ def compile_workflow(
 
     program = resolve(lower(graph), find)
     profile = widened(options.profile, program, options.fixed_sides)
-    is_folding_elsewhere = folding is not target
-    target = replace(target, profile=profile)
-    folding = replace(folding, profile=profile) if is_folding_elsewhere else target
+    target, folding = _for_profile(target, folding, profile)
     linker = Linker(target, store, find, progress, known=known)
-    embeddings = folders.embeddings()
     folding_linker = linker if folding is target else Linker(folding, store, find, progress, linker.counts, known)
-    pool = engines if engines is not None else Engines(StoreArtifacts(store), device=folding.device)
-    folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
-    try:
+    embeddings = folders.embeddings()
+    with _pool(engines, store, folding.device) as pool:
+        folder = ConstantFolder(folding_linker, pool, options.compat, embeddings)
         context = replace(context, folder=folder if options.fold else None)
         program, program_records = optimise_program(program, context, dump)
-    finally:
-        if engines is None:
-            pool.close()
     plan = Plan(
         program=program,
         bindings={name: linker.bind(use) for name, use in program.networks.items()},
@@ -124,6 +119,25 @@ def compile_workflow(
         comfyc_version=_version(),
     )
     return CompileResult(plan, folder.tensors, linker.counts, why, found.problems)
+
+
+def _for_profile(target: Target, folding: Target, profile: Profile) -> tuple[Target, Target]:
+    """Both for the sizes of a profile; one and the same where they were."""
+    chosen = replace(target, profile=profile)
+    return chosen, chosen if folding is target else replace(folding, profile=profile)
+
+
+@contextlib.contextmanager
+def _pool(engines: Engines | None, store: Store, device: str) -> Iterator[Engines]:
+    """The pool that is given, else one that is closed at the end."""
+    if engines is not None:
+        yield engines
+        return
+    own = Engines(StoreArtifacts(store), device=device)
+    try:
+        yield own
+    finally:
+        own.close()
 
 
 def target_of(options: CompileOptions) -> tuple[Target, str]:

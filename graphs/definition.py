@@ -80,7 +80,8 @@ class NodeDef:
 
     lower(node, b) emits steps through the builder and computes nothing. None: the schema is known, the class is not
     compiled yet. pure: equal inputs give equal outputs and nothing else happens (dedupe may merge two). place:
-    "module:function" of an interpreted node, whose op is a function on the host (graphs.rows).
+    "module:function" of an interpreted node, whose op is a function on the host (graphs.rows). folds: its outputs are
+    small, and are computed while compiling where that can be.
     """
 
     class_type: str
@@ -93,6 +94,7 @@ class NodeDef:
     category: str = ""
     deprecated: bool = False
     place: str | None = None
+    folds: bool = False
 
     def input(self, name: str) -> Input | None:
         return next((i for i in self.inputs if i.name == name), None)

@@ -82,6 +82,9 @@ _OPS = (
     # sampling
     OpSpec("make_sigmas", ("steps", "scheduler", "denoise", "sampler_name"), ("sigmas",), foldable=True,
            optional=("start_at_step", "end_at_step", "return_with_leftover_noise")),
+    OpSpec("beta_sigmas", ("steps", "alpha", "beta"), ("sigmas",), foldable=True),
+    OpSpec("turbo_sigmas", ("steps", "denoise"), ("sigmas",), foldable=True),
+    OpSpec("add_noise", ("latent", "noise", "sigmas"), ("latent",)),
     OpSpec("embed_time", ("sigmas",), ("timesteps", "time"), ("time",), foldable=True, optional=("vector",)),
     OpSpec("make_noise", ("latent", "seed"), ("noise",), optional=("add_noise",)),
     OpSpec("sampler", ("name",), ("sampler",), groups=("numbers",)),
@@ -94,7 +97,7 @@ _OPS = (
                                               "controls"), carries=True),
     OpSpec("guide", (), ("guider",), ("denoiser",), groups=("sides", "numbers", "patches"),
            optional_networks=("denoiser_time",), carries=True),
-    OpSpec("sample", ("latent", "noise", "sigmas", "sampler", "guider"), ("latent",)),
+    OpSpec("sample", ("latent", "noise", "sigmas", "sampler", "guider"), ("latent", "denoised")),
     # pictures
     OpSpec("decode_latent", ("latent",), ("image",), ("vae_decoder",)),
     OpSpec("decode_latent_u8", ("latent",), ("image_u8",), ("vae_decoder_u8",)),
@@ -145,7 +148,7 @@ def interpreted_spec(name: str, node: NodeDef) -> OpSpec:
     """The op of an interpreted node: inputs and outputs as its schema calls them, outputs in lower case."""
     inputs, optional = interpreted_inputs(node)
     outputs = tuple(output.name.lower() for output in node.outputs)
-    return OpSpec(name, inputs, outputs, optional=optional, place=node.place)
+    return OpSpec(name, inputs, outputs, optional=optional, place=node.place, foldable=node.folds)
 
 
 def _nodes() -> NodeTable:

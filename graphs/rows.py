@@ -29,6 +29,7 @@ class Row:
 
     pure: equal inputs give equal outputs and nothing else happens; a class that is an output node never is.
     place: "module:function" of an interpreted node. The function is imported when the first plan runs it.
+    folds: of an interpreted node whose outputs are small: they are computed while compiling where the inputs are known.
     """
 
     class_type: str
@@ -36,6 +37,7 @@ class Row:
     schema: Json | None = None
     pure: bool = True
     place: str | None = None
+    folds: bool = False
 
     @property
     def op(self) -> str | None:
@@ -55,12 +57,12 @@ def op(class_type: str, name: str, *, pure: bool = True, schema: Json | None = N
     return Row(class_type, _one_op(name, renamed), schema, pure)
 
 
-def interpreted(class_type: str, place: str, *, schema: Json | None = None) -> Row:
+def interpreted(class_type: str, place: str, *, schema: Json | None = None, folds: bool = False) -> Row:
     """A node that is one pure function on the host: place, "module:function", called as function(context, **inputs).
 
     The op is called as the function, and takes and gives what the schema says.
     """
-    row = Row(class_type, _one_op(place.partition(":")[2], {}), schema, True, place)
+    row = Row(class_type, _one_op(place.partition(":")[2], {}), schema, True, place, folds)
     assert row.op, f"{class_type}: '{place}' is no 'module:function'"
     return row
 
@@ -133,4 +135,4 @@ class NodeTable(Mapping[str, NodeDef]):
 def definition(row: Row) -> NodeDef:
     """The row and its schema as one. Raises KeyError where there is no schema, WorkflowError where it is damaged."""
     schema = node_def(row.class_type, shipped()[row.class_type] if row.schema is None else row.schema)
-    return replace(schema, lower=row.lower, pure=row.pure and not schema.output_node, place=row.place)
+    return replace(schema, lower=row.lower, pure=row.pure and not schema.output_node, place=row.place, folds=row.folds)

@@ -187,8 +187,34 @@ class Conditioning:
     entries: tuple[CondEntry, ...]
 
 
+@dataclass(frozen=True)
+class NoiseValue:
+    """NOISE: what sampling starts from. seed: INT, of the noise that samplers draw, too. drawn: False: it starts from
+    none."""
+
+    socket: ClassVar[str] = "NOISE"
+    seed: Operand
+    drawn: bool = True
+
+
+@dataclass(frozen=True)
+class GuiderValue:
+    """GUIDER: a model, and how its predictions on some conditionings become one.
+
+    kind, sides, numbers: see runtime.sampling.guiders; numbers are FLOAT.
+    """
+
+    socket: ClassVar[str] = "GUIDER"
+    kind: str
+    model: ModelValue
+    sides: Mapping[str, Conditioning]
+    numbers: Mapping[str, Operand] = field(default_factory=dict)
+
+
 Value = CompileValue | Operand
 
 # Types of links that only such values have: a node that makes nothing else is gone in the plan. CONDITIONING is not
 # among them: its tensors are made at run time.
-COMPILE_TIME_TYPES = frozenset(kind.socket for kind in (ModelValue, ClipValue, VaeValue, ControlNetValue))
+COMPILE_TIME_TYPES = frozenset(
+    kind.socket for kind in (ModelValue, ClipValue, VaeValue, ControlNetValue, NoiseValue, GuiderValue)
+)

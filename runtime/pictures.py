@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ENV = "COMFYC_MAX_MEGAPIXELS"
-DEFAULT_MEGAPIXELS = 64.0  # of all frames together, 16 bytes each once decoded: a gigabyte
+DEFAULT_MEGAPIXELS = 50.0  # of all frames together, 17 bytes each while they are decoded: below a gigabyte
+PIXELS_A_BYTE = 2000  # of a damaged file: more than a plain surface has in a JPEG
 # Formats of pictures. Not among them: PostScript, which Pillow gives to Ghostscript, and formats of documents and data.
 FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000"),
@@ -51,7 +52,7 @@ def decoded(path: Path, read: Callable[[Iterator[Image]], T], *, where: str) -> 
     with _truncated:
         before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
         try:
-            result = _read(path, read, where)
+            result = _read(path, read, where, damaged=True)
         except (RunError, UsageError, MemoryError):
             raise
         except Exception:
@@ -64,7 +65,7 @@ def decoded(path: Path, read: Callable[[Iterator[Image]], T], *, where: str) -> 
     return result
 
 
-def _read(path: Path, read: Callable[[Iterator[Image]], T], where: str) -> T:
+def _read(path: Path, read: Callable[[Iterator[Image]], T], where: str, damaged: bool = False) -> T:
     from PIL import Image
 
     Image.init()
@@ -75,11 +76,12 @@ def _read(path: Path, read: Callable[[Iterator[Image]], T], where: str) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound is ours
         with Image.open(path, formats=formats) as opened:
-            return read(_frames(opened, path, most, where))
+            return read(_frames(opened, path, most, where, PIXELS_A_BYTE * path.stat().st_size if damaged else None))
 
 
-def _frames(opened: Image, path: Path, most: float, where: str) -> Iterator[Image]:
-    """The frames, each checked and then loaded. Raises RunError where they are too many pixels."""
+def _frames(opened: Image, path: Path, most: float, where: str, plausible: int | None) -> Iterator[Image]:
+    """The frames, each checked and then loaded. Raises RunError where they are too many pixels. plausible: how many a
+    damaged file may claim, else ValueError; None for any number."""
     from PIL import ImageSequence
 
     pixels = 0
@@ -93,6 +95,8 @@ def _frames(opened: Image, path: Path, most: float, where: str) -> Iterator[Imag
                 got=f"{frame.width} x {frame.height}, {pixels / 1e6:.1f} million so far",
                 hint=f"make it smaller, or set {ENV} to more",
             )
+        if plausible is not None and pixels > plausible:
+            raise ValueError("its size is damaged")
         frame.load()
         yield frame
         if opened.format in ONE_FRAME_FORMATS:

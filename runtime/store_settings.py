@@ -41,3 +41,9 @@ def default_max_bytes() -> int:
     if not 0 <= gigabytes <= MOST_GB:
         raise StoreError("COMFYC_CACHE_MAX_GB is not a size", expected="gigabytes, such as 40", got=given)
     return int(gigabytes * (1 << 30))
+
+
+def keep_torch_in(root: Path) -> None:
+    """torch keeps what it compiles in a folder of the system's temporary one that it leaves behind, under a name that
+    anybody can guess: it goes into the store's. A folder that the user chose stays."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root / "torch"))

@@ -12,7 +12,7 @@ from compiler.families import encoders
 from compiler.families.family import Encoder
 from compiler.models.architecture import detect
 from compiler.models.checkpoint import Checkpoint, list_some
-from compiler.models.lora_kinds import Group, role_of, split
+from compiler.models.lora_kinds import OF_BIAS, Group, role_of, split
 from compiler.models.lora_names import speaks_of, text_aliases, unet_aliases
 from compiler.models.model_file import ModelTensors, open_model_file
 from graphs.errors import CheckpointError
@@ -74,6 +74,11 @@ def fitting(group: Group, shape: tuple[int, ...], key: str) -> Adapter:
     return adapter
 
 
+def _has_kronecker_core(keys: Mapping[str, str]) -> bool:
+    """Of LoKr, where the second factor is made of a core tensor and two matrices."""
+    return {"lokr_t2", "lokr_w2_a", "lokr_w2_b"} <= keys.keys() and "lokr_w2" not in keys
+
+
 def _misfit(group: Group, adapter: Adapter, shape: tuple[int, ...], key: str, reason: str) -> CheckpointError:
     return CheckpointError(
         "a LoRA does not fit the checkpoint", where=f"{group.tensors.path}: {group.name}",
@@ -101,7 +106,18 @@ def _changes(
         )  # fmt: skip
     changes: list[tuple[str, Group]] = []
     halves: list[str] = []
+    with_core = [name for name, keys in groups.items() if _has_kronecker_core(keys)]
+    for name in with_core:
+        groups[name] = {role: key for role, key in groups[name].items() if role == OF_BIAS}
+    if with_core:
+        log.warning(
+            "%s: %d modules of the %s are Kronecker products with a core tensor (lokr_t2), which ComfyUI fails to"
+            " multiply out and leaves as they are; so they are here, for the same picture: %s",
+            tensors.path, len(with_core), part, list_some(with_core),
+        )  # fmt: skip
     for name, keys in groups.items():
+        if not keys:
+            continue
         found_in = split(Group(tensors, name, keys))
         changes += [(f"{aliases[name]}.{kind}", group) for kind, group in found_in.items()]
         halves += [] if found_in else [f"{name} ({', '.join(sorted(keys))})"]

@@ -26,7 +26,7 @@ ENDINGS: Mapping[str, str] = {
     ".alpha": "alpha", ".dora_scale": "dora_scale",
     ".set_weight": "set", ".diff": "diff", ".diff_b": "diff_b", ".w_norm": "diff", ".b_norm": "diff_b",
 }  # fmt: skip
-_OF_BIAS = "diff_b"
+OF_BIAS = "diff_b"
 # An adapter that begins with one of these and lacks the rest is damaged, and ComfyUI stops at it. What stands alone of
 # the others (an alpha, a "down") it passes over.
 _LEADING = frozenset({"up", "hada_w1_a", "lokr_w1", "lokr_w1_a", "lokr_w2", "lokr_w2_a", "glora_a1"})
@@ -60,11 +60,11 @@ def split(group: Group) -> dict[str, Group]:
     if "rescale" in keys or ("oft_blocks" in keys and len(group.tensors[keys["oft_blocks"]].shape) != 3):
         raise _refused(group, "an adapter of this kind is not merged yet", "BOFT or a rescaled OFT")
     found = {}
-    of_weight = {role: key for role, key in keys.items() if role != _OF_BIAS}
+    of_weight = {role: key for role, key in keys.items() if role != OF_BIAS}
     if kind_of(of_weight):
         found["weight"] = Group(group.tensors, group.name, of_weight)
-    if _OF_BIAS in keys:
-        found["bias"] = Group(group.tensors, group.name, {_OF_BIAS: keys[_OF_BIAS]})
+    if OF_BIAS in keys:
+        found["bias"] = Group(group.tensors, group.name, {OF_BIAS: keys[OF_BIAS]})
     if not found and not _LEADING.isdisjoint(keys):
         raise _refused(group, "half of an adapter is missing", f"only {', '.join(sorted(keys))}")
     return found

@@ -1,16 +1,18 @@
 """What the compiler makes of a workflow: the fate of every node, what each pass did, the steps, and what a run costs.
 
-Nothing is exported or built: checkpoints are not needed. So nothing is folded here either.
+Nothing is exported or built, so nothing is folded here either. Checkpoints are not needed: where they are given, steps
+and figures are those of their families, else networks are roles and the figures those of Stable Diffusion 1.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from compiler.cost import Cost, cost
+from compiler.cost import SD1, Cost, Figures, cost
 from compiler.dump import step_text
 from compiler.lowering.lower import lower
 from compiler.lowering.plumbing import PASS_THROUGH, PRIMITIVES
@@ -22,7 +24,7 @@ from graphs.graph import Graph
 from graphs.ops import OPS
 from graphs.plan import PassRecord
 from graphs.program import Program, Step
-from graphs.values import COMPILE_TIME_TYPES
+from graphs.values import COMPILE_TIME_TYPES, ModelFile
 
 Json = Any
 
@@ -49,13 +51,31 @@ class Explanation:
     cost: Cost
 
 
-def explain(graph: Graph, schemas: Mapping[str, NodeDef], options: CompileOptions | None = None) -> Explanation:
-    """Raises WorkflowError for nodes that cannot be lowered."""
+def explain(
+    graph: Graph,
+    schemas: Mapping[str, NodeDef],
+    options: CompileOptions | None = None,
+    find: Callable[[ModelFile], Path] | None = None,
+) -> Explanation:
+    """find: where model files are. Raises WorkflowError for nodes that cannot be lowered; with `find` also
+    ModelMissingError and CheckpointError."""
     context = Context(schemas=schemas, options=options or CompileOptions())
     after, graph_records = optimise_graph(graph, context)
-    program, program_records = optimise_program(lower(after), replace(context, folder=None))
+    program = lower(after)
+    if find is not None:
+        from compiler.linking.specialise import resolve  # late: it loads torch
+
+        program = resolve(program, find)
+    program, program_records = optimise_program(program, replace(context, folder=None))
     records = (*graph_records, *program_records)
-    return Explanation(graph, after, program, _fates(graph, after, program, schemas, records), records, cost(program))
+    estimate = cost(program, SD1 if find is None else _figures(program, find))
+    return Explanation(graph, after, program, _fates(graph, after, program, schemas, records), records, estimate)
+
+
+def _figures(program: Program, find: Callable[[ModelFile], Path]) -> Figures:
+    from compiler.linking.figures import NetworkFigures
+
+    return NetworkFigures(program, find)
 
 
 def _fates(

@@ -12,7 +12,9 @@ from graphs.nodes import (
     masks,
     model_patches,
     primitives,
+    samplers,
     sampling,
+    schedules,
     shown_pictures,
     text,
     vae,
@@ -20,8 +22,8 @@ from graphs.nodes import (
 from graphs.rows import NodeTable
 
 FAMILIES = (
-    conditionings, controlnet, images, inpaint, latents, loaders, masks, model_patches, primitives, sampling,
-    shown_pictures, text, vae,
+    conditionings, controlnet, images, inpaint, latents, loaders, masks, model_patches, primitives, samplers,
+    sampling, schedules, shown_pictures, text, vae,
 )  # fmt: skip
 
 NODES = NodeTable(row for family in FAMILIES for row in family.ROWS)

@@ -11,7 +11,7 @@ from runtime.ops.controlnet import ControlNets, ResidualShape
 from runtime.ops.diffusion import DenoiserNetwork
 from runtime.ops.engine_calls import TimeTables
 from runtime.sampling.brownian import brownian_noise
-from runtime.sampling.driver import drive
+from runtime.sampling.driver import LastStart, drive
 from runtime.sampling.entries import entries_of
 from runtime.sampling.guidance import Guidance
 from runtime.sampling.guiders import guider_def
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 def sample(
     context: OpContext, latent: Latent, noise: Noise, sigmas: Tensor, sampler: SamplerDef, guider: Guider
-) -> Calls[Latent]:
-    """latent: sampled from noise over sigmas, unscaled like the one that came in, with its mask and indices."""
+) -> Calls[tuple[Latent, Latent]]:
+    """latent: sampled from noise over sigmas, unscaled like the one that came in, with its mask and indices. denoised:
+    what the model saw in it at the start of the last step."""
     sigmas = sigmas.float().cpu()
     if len(sigmas) < 2:
-        return latent
+        return latent, latent
     model, form = model_sampling(guider.facts), LatentFormat.of(guider.facts["latent"])
     start = _normalised(context, latent, form)
     drawn = noise.samples.to(context.device)
@@ -53,8 +54,15 @@ def sample(
         denoise = MaskedDenoise(denoise, model, mask, start, outside.to(context.device), timed)
     x = model.noise_latent(start, drawn, sigmas[0], model.is_max_denoise(sigmas[0]))
     running = sampler.start(x, sigmas, _step_noise(sampler, x, sigmas, noise.seed, context.compat), model)
-    result = yield from drive(running, denoise, sigmas, partial(_report, context))
-    return replace(latent, samples=form.raw(model.latent_at(result, sigmas[-1])))
+    last = LastStart(sigmas)
+
+    def observe(evaluated: Evaluated) -> None:
+        last.observe(evaluated)
+        _report(context, evaluated)
+
+    result = yield from drive(running, denoise, sigmas, observe)
+    samples = form.raw(model.latent_at(result, sigmas[-1]))
+    return replace(latent, samples=samples), replace(latent, samples=form.raw(last.denoised))
 
 
 def _denoise(

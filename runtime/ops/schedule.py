@@ -12,7 +12,7 @@ from runtime.sampling.latent_format import LatentFormat
 from runtime.sampling.noise import initial_noise
 from runtime.sampling.paths import model_sampling
 from runtime.sampling.samplers import sampler as sampler_def
-from runtime.sampling.sigmas import ksampler_sigmas, step_range
+from runtime.sampling.sigmas import beta_quantiles, ksampler_sigmas, step_range
 from runtime.values import Noise
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from runtime.values import Latent
 
 Json = Any
+
+TURBO_STEPS, TURBO_STRIDE = 10, 100
 
 
 def make_sigmas(
@@ -46,6 +48,21 @@ def make_sigmas(
     model = model_sampling(context.model)
     sigmas = ksampler_sigmas(model, scheduler, int(steps), float(denoise), sampler_name)
     return step_range(sigmas, start_at_step, end_at_step, return_with_leftover_noise == "disable")
+
+
+def beta_sigmas(context: OpContext, steps: int, alpha: float, beta: float) -> Tensor:
+    """Timesteps at quantiles of the Beta distribution of alpha and beta, see runtime.sampling.sigmas.beta."""
+    return beta_quantiles(model_sampling(context.model), int(steps), float(alpha), float(beta))
+
+
+def turbo_sigmas(context: OpContext, steps: int, denoise: float) -> Tensor:
+    """Every hundredth timestep, downwards, from where denoise begins: what distilled models were trained on.
+
+    Source: Sauer et al. 2023, "Adversarial Diffusion Distillation", arXiv 2311.17042, section 4."""
+    first = TURBO_STEPS - int(TURBO_STEPS * denoise)
+    timesteps = [TURBO_STRIDE * n - 1 for n in range(TURBO_STEPS, 0, -1)][first : first + int(steps)]
+    sigmas = model_sampling(context.model).sigma(torch.tensor(timesteps))
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
 def make_noise(context: OpContext, latent: Latent, seed: int, add_noise: str | bool = True) -> Noise:

@@ -81,3 +81,26 @@ class Steps:
         reached = sum(1 for start in self._starts if (start >= sigma if self._falling else start <= sigma))
         self._done = max(self._done, reached)
         return self._done
+
+
+class LastStart:
+    """Keeps what was predicted at the start of the last step that has been begun: of several evaluations in a step, the
+    one at a level of the schedule; of a sampler that goes its own way, the last one.
+
+    sigmas: (n+1,) on the host."""
+
+    def __init__(self, sigmas: Tensor) -> None:
+        self._starts = frozenset(sigmas[:-1].tolist())
+        self._found: Tensor | None = None
+        self._at_start = False
+
+    def observe(self, evaluated: Evaluated) -> None:
+        starts = float(evaluated.sigma) in self._starts
+        if starts or not self._at_start:
+            self._found, self._at_start = evaluated.prediction.denoised, starts
+
+    @property
+    def denoised(self) -> Tensor:
+        """(B, C, h, w) in the sampler's space."""
+        assert self._found is not None, "nothing was evaluated"
+        return self._found

@@ -57,7 +57,8 @@ class SamplerDef:
     span: a sampler that treats a part of the schedule in its own way gets it as fn(x, sigmas, noise, (high, low)), two
     sigmas; here it stands as percents of the timesteps. takes_path: fn(..., path=path), the noise path of the model.
     on_levels: written for x0 + s * noise, it runs on other paths by a change of variables (see on_levels).
-    numbers: settings of its own that it takes by keyword; given: those of this run."""
+    numbers: settings of its own that it takes by keyword; given: those of this run. noise_at_eta: the noise of one
+    that uses none unless its setting eta is above 0; it then runs on levels."""
 
     fn: Callable[..., Sampler]
     noise: str = NO_NOISE
@@ -68,6 +69,7 @@ class SamplerDef:
     on_levels: bool = False
     numbers: tuple[str, ...] = ()
     given: Mapping[str, float] = field(default_factory=dict)
+    noise_at_eta: str = NO_NOISE
 
     def with_numbers(self, numbers: Mapping[str, float]) -> SamplerDef:
         """Raises RunError for a setting that this sampler does not have."""
@@ -75,7 +77,12 @@ class SamplerDef:
         if unknown:
             expected = ", ".join(self.numbers) or "none"
             raise RunError(f"the sampler has no setting {', '.join(unknown)}", expected=expected, hint="recompile")
-        return replace(self, given={name: float(number) for name, number in numbers.items()}) if numbers else self
+        if not numbers:
+            return self
+        given = {name: float(number) for name, number in numbers.items()}
+        wakes = self.noise == NO_NOISE and given.get("eta", 0.0) > 0
+        noise = self.noise_at_eta if wakes else self.noise
+        return replace(self, given=given, noise=noise, on_levels=self.on_levels or wakes)
 
     def start(self, x: Tensor, sigmas: Tensor, noise: StepNoise | None, model: ModelSampling) -> Sampler:
         """A sampler at its beginning. noise: needed unless self.noise is "none"."""

@@ -78,14 +78,21 @@ def exponential(model: ModelSampling, steps: int) -> Tensor:
 
 
 def beta(model: ModelSampling, steps: int) -> Tensor:
-    """Timesteps at quantiles of the Beta(0.6, 0.6) distribution, repeats dropped.
+    """Timesteps at quantiles of the Beta(0.6, 0.6) distribution."""
+    return beta_quantiles(model, steps, BETA_ALPHA, BETA_BETA)
+
+
+def beta_quantiles(model: ModelSampling, steps: int, alpha: float, beta: float) -> Tensor:
+    """Timesteps at evenly spaced quantiles of a Beta distribution, repeats dropped.
 
     Source: Lee et al. 2024, "Beta Sampling is All You Need", arXiv 2407.12173, section 4."""
+    if not (alpha > 0 and beta > 0):
+        raise RunError("a Beta distribution needs alpha and beta above 0", got=f"{alpha} and {beta}")
     import numpy as np
     from scipy.special import betaincinv
 
     quantiles = 1 - np.linspace(0, 1, steps, endpoint=False)
-    picks = np.rint(betaincinv(BETA_ALPHA, BETA_BETA, quantiles) * (len(model.sigmas) - 1)).astype(int)
+    picks = np.rint(betaincinv(alpha, beta, quantiles) * (len(model.sigmas) - 1)).astype(int)
     return _with_zero(model.sigmas[[int(p) for p in dict.fromkeys(picks.tolist())]])
 
 

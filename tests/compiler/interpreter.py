@@ -124,7 +124,8 @@ def _meaning(op: str, inputs: Mapping[str, Value], networks: Mapping[str, str], 
         return Made(op, tuple(sorted(inputs.items())), tuple(sorted(networks.items())), model, attrs)
     if op == "sample":
         rest = sorted((name, value) for name, value in inputs.items() if name != "guider")
-        return digest("sample", rest, _guided(inputs["guider"], inputs["sigmas"]))
+        sampled = digest("sample", rest, _guided(inputs["guider"], inputs["sigmas"]))
+        return sampled, digest("denoised", sampled)
     return None
 
 

@@ -65,7 +65,7 @@ def sampling(node: str, positive: str, negative: str, latent: str, unet: str = "
             networks={"denoiser": unet}, model="model",
         ),
         step("sampler", {"name": Literal("euler")}, f"{node}.sampler"),
-        step("sample", {"latent": Ref(latent), **parts}, f"{node}.latent"),
+        step("sample", {"latent": Ref(latent), **parts}, f"{node}.latent", f"{node}.denoised"),
     ]  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_records_say_what_each_pass_did(caplog: pytest.LogCaptureFixture, tmp_pa
     assert text.startswith(
         "# 77.scale_image: no step uses what it makes\nnetwork clip: clip_l of sd15.safetensors\n"
     )
-    assert "3.latent = sample(latent=%5.latent, noise=%3.noise" in text
+    assert "3.latent, 3.denoised = sample(latent=%5.latent, noise=%3.noise" in text
 
 
 def test_a_pass_that_breaks_an_invariant_is_named_with_what_ran_before() -> None:
@@ -130,7 +130,7 @@ def test_graph_invariants() -> None:
     ("broken", "words"),
     [
         ({"op": "nope"}, "there is no op 'nope'"),
-        ({"outputs": ()}, "has 0 outputs, its op sample has 1"),
+        ({"outputs": ()}, "has 0 outputs, its op sample has 2"),
         ({"outputs": ("6.embedding",)}, "which another step makes too"),
         ({"id": "6.encode_text"}, "two steps have the id"),
         ({"inputs": {}}, "input 'latent' of op sample is missing"),

@@ -106,3 +106,21 @@ def test_tensors_of_odd_shapes_are_refused(
     tensors = {"lora_up.weight": torch.ones(up), "lora_down.weight": torch.ones(down), "alpha": torch.ones(alpha)}
     with pytest.raises(CheckpointError, match="does not fit the checkpoint"):
         merged_with(base, tmp_path, {f"{ALIAS}.{name}": tensor for name, tensor in tensors.items()})
+
+
+def test_a_kronecker_product_with_a_core_is_left_out_as_in_comfyui_and_said(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recorded: ComfyUI fails to multiply these out and goes on. Without the core the same factors count."""
+    half = WIDTH // 2
+    factors = {"lokr_w1": drawn(1, 2, 2), "lokr_w2_a": drawn(2, RANK, half), "lokr_w2_b": drawn(3, RANK, half)}
+    core = {"lokr_t2": drawn(4, RANK, RANK, 1, 1)}
+    with caplog.at_level(logging.WARNING):
+        found = merged_with(base, tmp_path, {f"{ALIAS}.{name}": tensor for name, tensor in (factors | core).items()})
+    assert torch.equal(found, weight_of(recipe_of(base)))
+    (said,) = [r.getMessage() for r in caplog.records if "ComfyUI fails to multiply" in r.getMessage()]
+    assert ALIAS in said
+    flat = factors | {"lokr_w2_a": factors["lokr_w2_a"].t()}
+    found = merged_with(base, tmp_path, {f"{ALIAS}.{name}": tensor for name, tensor in flat.items()})
+    wanted = torch.kron(factors["lokr_w1"], factors["lokr_w2_a"].t() @ factors["lokr_w2_b"])
+    torch.testing.assert_close(found, weight_of(recipe_of(base)) + wanted, rtol=1e-4, atol=1e-4)

@@ -116,8 +116,9 @@ def _run(work: Path, fields: Json, params: Json) -> None:
 def object_info(file: Path, work: Path) -> None:
     from graphs.schemas import builtin
 
-    schemas = builtin().with_object_info(json.loads(file.read_bytes() or b"{}"))
-    for class_type in schemas:
+    dump = json.loads(file.read_bytes() or b"{}")
+    schemas = builtin().with_object_info(dump)
+    for class_type in dump:
         schemas.lookup(class_type)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from comfyc.diagnosis import driver_version
 from tests.e2e.commands import DEFAULT, GOLDENS, REPOSITORY, comfyc, hear_ctrl_c
 
 
@@ -178,6 +179,22 @@ def test_doctor_finds_what_is_there(models: Path) -> None:
     assert by_name["python"]["status"] == by_name["torch"]["status"] == by_name["onnxruntime"]["status"] == "ok"
     assert {f["status"] for f in answer["findings"]} <= {"ok", "warn", "fail"}
     assert all(f["hint"] for f in answer["findings"] if f["status"] == "fail")
+
+
+def test_doctor_says_what_each_backend_can_do_here() -> None:
+    answer = json.loads(comfyc("doctor", "--json").stdout)
+    by_name = {f["name"]: f for f in answer["findings"] if f["topic"] == "backends"}
+    assert by_name["eager"]["detail"].startswith("compiles and runs: torch on CPU")
+    if not torch.cuda.is_available():
+        assert by_name["inductor"]["detail"] == "not usable here: torch sees no NVIDIA GPU"
+        assert "install torch with CUDA" in by_name["inductor"]["hint"]
+
+
+def test_doctor_reads_the_version_of_the_nvidia_driver(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Open Kernel Module  580.159.04  Release Build")
+    assert driver_version(tmp_path / "version") == "driver 580.159.04"
+    (tmp_path / "version").write_text("no number")
+    assert driver_version(tmp_path / "version") == "driver of unknown version"
 
 
 def test_doctor_says_what_is_wrong_with_model_folders(tmp_path: Path) -> None:

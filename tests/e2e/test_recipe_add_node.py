@@ -107,7 +107,8 @@ def test_an_interpreted_node_is_one_function_and_one_line(class_type: str) -> No
     assert row.place is not None
     tables = [*(REPOSITORY / "graphs/nodes").glob("*.py"), REPOSITORY / "runtime/ops/__init__.py"]
     lines = [line.strip() for file in tables for line in file.read_text("utf-8").splitlines()]
-    assert [line for line in lines if f":{row.op}\"" in line] == [f'interpreted("{class_type}", "{row.place}"),']
+    folds = ", folds=True" if row.folds else ""
+    assert [line for line in lines if f":{row.op}\"" in line] == [f'interpreted("{class_type}", "{row.place}"{folds}),']
 
 
 @pytest.mark.parametrize(

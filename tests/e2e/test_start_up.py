@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -33,9 +33,10 @@ def test_help_takes_less_than_the_bound() -> None:
 
 
 def _seconds(*args: str) -> float:
-    began = time.perf_counter()
+    """Of the processor: the clock's are those of whatever else the machine does."""
+    began = sum(os.times()[2:4])
     subprocess.run([sys.executable, "-m", "comfyc", *args], cwd=REPOSITORY, check=True, capture_output=True)
-    return time.perf_counter() - began
+    return sum(os.times()[2:4]) - began
 
 
 @pytest.mark.parametrize(

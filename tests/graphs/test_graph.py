@@ -126,7 +126,7 @@ def test_ten_thousand_nodes_are_quick() -> None:
     started = time.process_time()
     graph = Graph(nodes)
     graph.ancestors(["9999"])
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 2.0  # 0.2 on an idle core; 10^8 steps would take tens
     assert len(graph.topological()) == 10_000
 
 

@@ -18,7 +18,7 @@ from graphs.dims import Dim
 from graphs.errors import PlanError
 from graphs.json_form import to_json
 from graphs.operands import Const, Literal, Param, Ref
-from graphs.plan import EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightLayer, WeightRef
+from graphs.plan import PLAN_VERSION, EngineRef, NetworkBinding, PassRecord, Plan, Profile, WeightLayer, WeightRef
 from graphs.plan_json import (
     CONSTANTS_FILE,
     PLAN_FILE,
@@ -115,8 +115,8 @@ def _set(*path: str | int) -> Callable[[Any, Any], None]:
 @pytest.mark.parametrize(
     ("change", "value", "message"),
     [
-        (_set("version"), 99, "expected 3, got 99; compile the workflow again"),
-        (_set("version"), "1", "a plan of another version: expected 3, got '1'"),
+        (_set("version"), 99, f"expected {PLAN_VERSION}, got 99; compile the workflow again"),
+        (_set("version"), "1", f"a plan of another version: expected {PLAN_VERSION}, got '1'"),
         (_set("device"), "tpu", "device: damaged plan: expected cpu or cuda, got tpu"),
         (_set("compat"), "comfyui-9", "expected comfyui-0.8 or comfyui-0.3, got comfyui-9"),
         (_set("prompt", "6"), 3, "prompt.6: damaged plan: expected an object with class_type and inputs, got 3"),

@@ -38,7 +38,7 @@ def request(
     positive, negative = texts(here, POSITIVE * seed, NEGATIVE)
     guider = cfg_guider(here, positive, negative, cfg)
     sigmas, noise = make_sigmas(here, steps, "normal", 1.0, name), make_noise(here, latent, seed)
-    return sample(here, latent, noise, sigmas, sampler(here, name), guider)
+    return (yield from sample(here, latent, noise, sigmas, sampler(here, name), guider))[0]
 
 
 REQUESTS = (("euler", 6, 1), ("dpm_2_ancestral", 3, 2), ("heun", 1, 3), ("dpmpp_2m_sde", 4, 4))

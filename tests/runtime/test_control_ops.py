@@ -192,7 +192,7 @@ def run(here: OpContext, strength: float = 1.0, start: float = 0.0, end: float =
     positive, negative = entries_of(here, strength, start, end, **how)
     guider = guide(here, {"positive": (positive,), "negative": (negative,)}, {"cfg": 5.0})
     noise = make_noise(here, EMPTY, 1)
-    return alone(sample(here, EMPTY, noise, sigmas, sampler(here, "euler"), guider)).samples
+    return alone(sample(here, EMPTY, noise, sigmas, sampler(here, "euler"), guider))[0].samples
 
 
 def test_a_shared_control_acts_on_both_sides_in_one_call_of_each_network() -> None:

@@ -47,7 +47,7 @@ def run(mask: Tensor | None, differential: float | None) -> Tensor:
     patches = {} if differential is None else {"differential_diffusion": (differential,)}
     positive, negative = texts(here, TEXT, -TEXT)
     guider = cfg_guider(here, positive, negative, 5.0, **patches)
-    return alone(sample(here, latent, noise, sigmas, sampler(here, "euler"), guider)).samples
+    return alone(sample(here, latent, noise, sigmas, sampler(here, "euler"), guider))[0].samples
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0])

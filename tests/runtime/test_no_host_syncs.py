@@ -52,7 +52,7 @@ def run(name: str, facts: Mapping[str, Any] = SD15) -> Latent:
     guider = guide(replace(here, attrs=attrs), sides, {"cfg": 7.0}, {"0": (0.9,), "1": (0.7,)})
     latent = Latent(torch.zeros(2, 4, 8, 8, device=META), noise_mask=mask[None].to(META))
     sigmas = make_sigmas(here, 6, "karras", 1.0, name)
-    return alone(sample(here, latent, make_noise(here, latent, 1), sigmas, sampler(here, name), guider))
+    return alone(sample(here, latent, make_noise(here, latent, 1), sigmas, sampler(here, name), guider))[0]
 
 
 @pytest.mark.parametrize("facts", [SD15, FLOW], ids=["discrete", "flow"])

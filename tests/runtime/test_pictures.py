@@ -92,6 +92,15 @@ def test_a_photo_that_was_cut_off_is_read_as_far_as_it_goes(
     assert np.array_equal((image[0] * 255).round().numpy().astype(np.uint8), expected)
 
 
+def test_a_damaged_file_that_claims_more_than_it_can_hold(ctx: OpContext) -> None:
+    """A hundred bytes of a PNG of 49 million pixels would be a plain picture of a gigabyte."""
+    path = ctx.input_dir / "a.img"
+    Image.new("1", (7000, 7000)).save(path, "PNG")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(RunError, match="cannot read"):
+        load_image(ctx, "a.img")
+
+
 def test_a_picture_starts_no_other_program(ctx: OpContext, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """PostScript goes to Ghostscript, where that is installed: a stand-in for it leaves a mark."""
     mark, stand_in = tmp_path / "mark", tmp_path / "bin" / "gs"

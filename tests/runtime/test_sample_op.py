@@ -47,7 +47,7 @@ def run(
         noise = make_noise(here, latent, seed)
     positive, negative = texts(here, POSITIVE, NEGATIVE) if entries is None else entries
     guider = cfg_guider(here, positive, negative, cfg)
-    return alone(sample(here, latent, noise, sigmas, sampler(here, sampler_name), guider))
+    return alone(sample(here, latent, noise, sigmas, sampler(here, sampler_name), guider))[0]
 
 
 def test_a_run_by_hand_gives_the_same() -> None:

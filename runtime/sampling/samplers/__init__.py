@@ -15,7 +15,8 @@ from runtime.sampling.samplers.cfg_pp import (
 )
 from runtime.sampling.samplers.ddpm import ddpm, lcm
 from runtime.sampling.samplers.dpm_2 import dpm_2, dpm_2_ancestral
-from runtime.sampling.samplers.dpm_solver import dpm_adaptive, dpm_fast
+from runtime.sampling.samplers.dpm_adaptive import dpm_adaptive
+from runtime.sampling.samplers.dpm_solver import dpm_fast
 from runtime.sampling.samplers.dpmpp import dpmpp_2m, dpmpp_2s_ancestral
 from runtime.sampling.samplers.dpmpp_sde import dpmpp_2m_sde, dpmpp_2m_sde_heun, dpmpp_3m_sde, dpmpp_sde
 from runtime.sampling.samplers.er_sde import er_sde
@@ -35,34 +36,39 @@ from runtime.sampling.samplers.sa_solver import sa_solver, sa_solver_pece
 from runtime.sampling.samplers.seeds import seeds_2, seeds_3
 from runtime.sampling.samplers.uni_pc import uni_pc, uni_pc_bh2
 
+FRESH = ("eta", "s_noise")  # how much of the noise is drawn anew, and a factor on what is drawn
+ADAPTIVE = ("order", "rtol", "atol", "h_init", "pcoeff", "icoeff", "dcoeff", "accept_safety", *FRESH)
+
 # The _gpu names differ in ComfyUI only in where the Brownian path lives; ours lives on the host for all.
 SAMPLERS: Mapping[str, SamplerDef] = MappingProxyType(
     {
         "euler": SamplerDef(euler),
         "euler_cfg_pp": SamplerDef(euler_cfg_pp, needs_uncond=True, on_levels=True),
-        "euler_ancestral": SamplerDef(euler_ancestral, INDEPENDENT, takes_path=True, numbers=("eta",)),
-        "euler_ancestral_cfg_pp": SamplerDef(euler_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True),
+        "euler_ancestral": SamplerDef(euler_ancestral, INDEPENDENT, takes_path=True, numbers=FRESH),
+        "euler_ancestral_cfg_pp": SamplerDef(
+            euler_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True, numbers=FRESH
+        ),
         "heun": SamplerDef(heun),
         "heunpp2": SamplerDef(heunpp2),
         "dpm_2": SamplerDef(dpm_2),
         "dpm_2_ancestral": SamplerDef(dpm_2_ancestral, INDEPENDENT, takes_path=True),
-        "lms": SamplerDef(lms),
+        "lms": SamplerDef(lms, numbers=("order",)),
         "dpm_fast": SamplerDef(dpm_fast),
-        "dpm_adaptive": SamplerDef(dpm_adaptive),
-        "dpmpp_2s_ancestral": SamplerDef(dpmpp_2s_ancestral, INDEPENDENT, takes_path=True),
+        "dpm_adaptive": SamplerDef(dpm_adaptive, numbers=ADAPTIVE, noise_at_eta=INDEPENDENT),
+        "dpmpp_2s_ancestral": SamplerDef(dpmpp_2s_ancestral, INDEPENDENT, takes_path=True, numbers=FRESH),
         "dpmpp_2s_ancestral_cfg_pp": SamplerDef(
             dpmpp_2s_ancestral_cfg_pp, INDEPENDENT, needs_uncond=True, on_levels=True
         ),
         "dpmpp_2m": SamplerDef(dpmpp_2m),
         "dpmpp_2m_cfg_pp": SamplerDef(dpmpp_2m_cfg_pp, needs_uncond=True, on_levels=True),
-        "dpmpp_sde": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True),
-        "dpmpp_sde_gpu": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True),
-        "dpmpp_2m_sde": SamplerDef(dpmpp_2m_sde, BROWNIAN, takes_path=True),
-        "dpmpp_2m_sde_gpu": SamplerDef(dpmpp_2m_sde, BROWNIAN, takes_path=True),
-        "dpmpp_2m_sde_heun": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN, takes_path=True),
-        "dpmpp_2m_sde_heun_gpu": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN, takes_path=True),
-        "dpmpp_3m_sde": SamplerDef(dpmpp_3m_sde, BROWNIAN, takes_path=True),
-        "dpmpp_3m_sde_gpu": SamplerDef(dpmpp_3m_sde, BROWNIAN, takes_path=True),
+        "dpmpp_sde": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True, numbers=(*FRESH, "r")),
+        "dpmpp_sde_gpu": SamplerDef(dpmpp_sde, BROWNIAN, takes_path=True, numbers=(*FRESH, "r")),
+        "dpmpp_2m_sde": SamplerDef(dpmpp_2m_sde, BROWNIAN, takes_path=True, numbers=FRESH),
+        "dpmpp_2m_sde_gpu": SamplerDef(dpmpp_2m_sde, BROWNIAN, takes_path=True, numbers=FRESH),
+        "dpmpp_2m_sde_heun": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN, takes_path=True, numbers=FRESH),
+        "dpmpp_2m_sde_heun_gpu": SamplerDef(dpmpp_2m_sde_heun, BROWNIAN, takes_path=True, numbers=FRESH),
+        "dpmpp_3m_sde": SamplerDef(dpmpp_3m_sde, BROWNIAN, takes_path=True, numbers=FRESH),
+        "dpmpp_3m_sde_gpu": SamplerDef(dpmpp_3m_sde, BROWNIAN, takes_path=True, numbers=FRESH),
         "ipndm": SamplerDef(ipndm),
         "ipndm_v": SamplerDef(ipndm_v),
         "deis": SamplerDef(deis),
@@ -74,7 +80,7 @@ SAMPLERS: Mapping[str, SamplerDef] = MappingProxyType(
         ),
         "gradient_estimation": SamplerDef(gradient_estimation),
         "gradient_estimation_cfg_pp": SamplerDef(gradient_estimation_cfg_pp, needs_uncond=True, on_levels=True),
-        "er_sde": SamplerDef(er_sde, INDEPENDENT, takes_path=True),
+        "er_sde": SamplerDef(er_sde, INDEPENDENT, takes_path=True, numbers=("max_stage", "s_noise", "power")),
         "seeds_2": SamplerDef(seeds_2, INDEPENDENT, takes_path=True),
         "seeds_3": SamplerDef(seeds_3, INDEPENDENT, takes_path=True),
         "exp_heun_2_x0": SamplerDef(exp_heun_2_x0, takes_path=True),

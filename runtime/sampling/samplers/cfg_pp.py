@@ -25,13 +25,15 @@ def euler_cfg_pp(x: Tensor, sigmas: Tensor) -> Sampler:
     return x
 
 
-def euler_ancestral_cfg_pp(x: Tensor, sigmas: Tensor, noise: StepNoise) -> Sampler:
+def euler_ancestral_cfg_pp(
+    x: Tensor, sigmas: Tensor, noise: StepNoise, eta: float = 1.0, s_noise: float = 1.0
+) -> Sampler:
     for sigma, sigma_next in pairwise(sigmas):
         prediction = yield x, sigma
-        down, up = ancestral_step(sigma, sigma_next)
+        down, up = ancestral_step(sigma, sigma_next, eta)
         x = prediction.denoised + slope(x, sigma, prediction.unguided) * down
         if sigma_next > 0:
-            x = x + noise(sigma, sigma_next) * up
+            x = x + noise(sigma, sigma_next) * (s_noise * up)
     return x
 
 

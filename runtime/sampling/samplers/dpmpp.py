@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from runtime.sampling.sampler import Sampler
 
 
-def dpmpp_2s_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) -> Sampler:
+def dpmpp_2s_ancestral(
+    x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path, eta: float = 1.0, s_noise: float = 1.0
+) -> Sampler:
     """Algorithm 1 (2S, r = 1/2) from sigma to sigma_down, then fresh noise of sigma_up.
 
     The middle lies in half the path's log-SNR; of a step from pure noise, where that has none, next to its start."""
     finite = path.with_finite_snr(sigmas)
     for sigma, start, sigma_next in zip(sigmas[:-1], finite[:-1], sigmas[1:], strict=True):
         denoised = (yield x, sigma).denoised
-        down, up, kept = renoised(path, sigma, sigma_next)
+        down, up, kept = renoised(path, sigma, sigma_next, eta)
         if down == 0:
             x = denoised
             continue
@@ -36,7 +38,7 @@ def dpmpp_2s_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path) 
         halfway = (middle / sigma) * x - back.expm1() * denoised
         denoised = (yield halfway, middle).denoised
         x = (down / sigma) * x - (log_snr(sigma) - log_snr(down)).expm1() * denoised
-        x = kept * x + noise(sigma, sigma_next) * up
+        x = kept * x + noise(sigma, sigma_next) * (s_noise * up)
     return x
 
 

@@ -26,12 +26,14 @@ def euler(x: Tensor, sigmas: Tensor) -> Sampler:
     return x
 
 
-def euler_ancestral(x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path, eta: float = 1.0) -> Sampler:
+def euler_ancestral(
+    x: Tensor, sigmas: Tensor, noise: StepNoise, path: Path, eta: float = 1.0, s_noise: float = 1.0
+) -> Sampler:
     """Euler down to sigma_down, then fresh noise of sigma_up. eta: how much of the noise is fresh."""
     for sigma, sigma_next in pairwise(sigmas):
         denoised = (yield x, sigma).denoised
         down, up, kept = renoised(path, sigma, sigma_next, eta)
         x = x + slope(x, sigma, denoised) * (down - sigma)
         if sigma_next > 0:
-            x = kept * x + noise(sigma, sigma_next) * up
+            x = kept * x + noise(sigma, sigma_next) * (s_noise * up)
     return x

@@ -1,4 +1,4 @@
-"""Linear multistep: the slopes of the last four steps, continued by their Lagrange polynomial in sigma.
+"""Linear multistep: the slopes of the last steps, continued by their Lagrange polynomial in sigma.
 
 Source: Adams-Bashforth with variable steps (Hairer, Norsett, Wanner, "Solving ODEs I", III.5), in Karras' variables.
 """
@@ -20,8 +20,9 @@ ORDER = 4
 
 
 def adams_weights(nodes: list[float], start: float, end: float) -> list[float]:
-    """The integral over [start, end] of each Lagrange basis polynomial on nodes. Gauss points: exact to degree 5."""
-    points, weights = np.polynomial.legendre.leggauss(3)
+    """The integral over [start, end] of each Lagrange basis polynomial on nodes, exact: as many Gauss points as its
+    degree asks for."""
+    points, weights = np.polynomial.legendre.leggauss(max(3, (len(nodes) + 1) // 2))
     half = 0.5 * (end - start)
     taus = start + half * (points + 1)
     result = []
@@ -34,12 +35,13 @@ def adams_weights(nodes: list[float], start: float, end: float) -> list[float]:
     return result
 
 
-def lms(x: Tensor, sigmas: Tensor) -> Sampler:
+def lms(x: Tensor, sigmas: Tensor, order: float = ORDER) -> Sampler:
+    """order: how many slopes count."""
     times = [float(s) for s in sigmas]
     slopes: list[Tensor] = []  # newest first
     for i in range(len(sigmas) - 1):
         denoised = (yield x, sigmas[i]).denoised
-        slopes = [slope(x, sigmas[i], denoised), *slopes][:ORDER]
+        slopes = [slope(x, sigmas[i], denoised), *slopes][: int(order)]
         nodes = [times[i - k] for k in range(len(slopes))]
         for weight, d in zip(adams_weights(nodes, times[i], times[i + 1]), slopes, strict=True):
             x = x + weight * d
