@@ -136,8 +136,7 @@ class Engines:
             self._free(lambda key: key not in self._plans)
 
     def turn(self, bindings: Iterable[NetworkBinding]) -> AbstractContextManager[object]:
-        """To be held for a run with these engines: waits for runs of other threads where an engine takes one caller at
-        a time."""
+        """To be held for a run: waits for runs of other threads where an engine takes one caller at a time."""
         alone = any(not self._backend_of(binding.engine.backend).reentrant for binding in bindings)
         return self._turn.held() if alone else contextlib.nullcontext()
 
