@@ -30,7 +30,7 @@ from tests.compiler.adapter_files import Draw, adapter, kinds_for
 from tests.compiler.eager_networks import by_path, recipe_of
 
 STRENGTHS = (0.5, -1.0, 1.7)
-SHAPES = ((8, 12), (12, 8), (16, 16), (8, 10, 3, 3), (12, 8, 1, 1), (8,))
+SHAPES = ((96, 160), (8, 12), (12, 8), (16, 16), (8, 10, 3, 3), (12, 8, 1, 1), (8,))
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
