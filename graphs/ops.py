@@ -157,4 +157,4 @@ def _nodes() -> NodeTable:
     return node_table()
 
 
-OPS: Mapping[str, OpSpec] = InstructionSet(_OPS)
+OPS = InstructionSet(_OPS)

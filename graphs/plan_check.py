@@ -12,6 +12,7 @@ from graphs.operands import Const, Param, Ref
 from graphs.ops import OPS, OpSpec
 from graphs.parameters import fits
 from graphs.plan import COMPATS, Plan
+from graphs.plan_operands import operand_kinds
 from graphs.plan_values import model_values, needed_facts, step_values
 from graphs.program import Parameter, Step
 
@@ -42,6 +43,7 @@ def _problems(plan: Plan, constants: Collection[str]) -> Iterator[Found]:
     for model in plan.program.models.values():
         yield from ((f"model {model.id}, {inside}", expected, got) for inside, expected, got in model_values(model))
     ids: set[str] = set()
+    made: dict[str, str] = {}
     produced: set[str] = set()
     for step in plan.program.steps:
         place = f"step {step.id}"
@@ -52,13 +54,16 @@ def _problems(plan: Plan, constants: Collection[str]) -> Iterator[Found]:
             yield place, "an op of this version, or of an installed node pack", step.op
             continue
         spec = OPS[step.op]
-        for expected, got in (*_shape(step, spec), *_references(step, plan, constants, produced)):
+        kinds = operand_kinds(step, made, plan.program.parameters)
+        for expected, got in (*_shape(step, spec), *_references(step, plan, constants, produced), *kinds):
             yield place, expected, got
         values = [*step_values(step)]
         if step.model is not None and step.model in plan.program.models:
             values += needed_facts(step, plan.program.models[step.model])
         yield from ((f"{place}, {inside}", expected, got) for inside, expected, got in values)
         produced.update(step.outputs)
+        if step.op in OPS.own:
+            made.update(zip(step.outputs, spec.outputs, strict=False))
 
 
 def _prompt(prompt: Json) -> Iterator[Found]:
