@@ -113,7 +113,7 @@ def _refuse_graph(graph: Json, name: str) -> None:
         if isinstance(formula := item.get("expr_str"), str):
             _refuse_formula(formula, name)
         for key, value in item.items():
-            if not _NAME.fullmatch(key):
+            if not _NAME.fullmatch(key) and not _is_formula(key):  # sizes have bounds by their formula: "8*s89"
                 raise HoldsCodeError(f"{name} has the name {key[:60]!r}")
             if key in ("in_spec", "out_spec") and isinstance(value, str):
                 _refuse_containers(value, name)
@@ -131,10 +131,15 @@ def _refuse_containers(spec: str, name: str) -> None:
 
 
 def _refuse_formula(formula: str, name: str) -> None:
+    if not _is_formula(formula):
+        raise HoldsCodeError(f"{name} has the formula {formula[:60]!r}")
+
+
+def _is_formula(formula: str) -> bool:
+    """Whether it is of sizes alone."""
     plain = _QUOTED.sub("", formula)
     words = (word for word in _WORD.findall(plain) if word not in _KNOWN and not _SYMBOL.fullmatch(word))
-    if not _FORMULA.fullmatch(plain) or any(words):
-        raise HoldsCodeError(f"{name} has the formula {formula[:60]!r}")
+    return _FORMULA.fullmatch(plain) is not None and not any(words)
 
 
 def _dicts(content: Json) -> Iterator[dict[str, Json]]:

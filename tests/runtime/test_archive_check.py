@@ -186,3 +186,19 @@ def test_the_backend_refuses(archive: bytes, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="holds code"):
         EagerBackend().load(engine, NetworkWeights([]), LoadSpec())
     assert not mark.exists()
+
+
+def test_bounds_of_sizes_stand_under_their_formula() -> None:
+    """A picture is eight times as high as its latent; the hint of a ControlNet is such an input."""
+
+    class Hint(torch.nn.Module):
+        def forward(self, x: torch.Tensor, hint: torch.Tensor) -> torch.Tensor:
+            return x + hint[:, ::8]
+
+    size = torch.export.Dim("size", min=2, max=64)
+    shapes = {"x": {1: size}, "hint": {1: 8 * size}}
+    program = torch.export.export(Hint(), (torch.zeros(1, 4), torch.zeros(1, 32)), dynamic_shapes=shapes)
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    read = torch.export.load(io.BytesIO(without_code(file.getvalue())))
+    assert torch.equal(read.module()(torch.ones(1, 6), torch.ones(1, 48)), torch.full((1, 6), 2.0))
