@@ -170,7 +170,8 @@ def test_one_guider_over_two_schedules_is_made_for_each() -> None:
     sample = only(whole, "sample")
     sigmas = replace(whole.steps[3], id="13.make_sigmas", outputs=("13.sigmas",), nodes=("13",))
     inputs = {**sample.inputs, "latent": Ref("3.latent"), "sigmas": Ref("13.sigmas")}
-    second = replace(sample, id="13.sample", outputs=("13.latent",), inputs=inputs, nodes=("13",))
+    outputs = ("13.latent", "13.denoised")
+    second = replace(sample, id="13.sample", outputs=outputs, inputs=inputs, nodes=("13",))
     decode, *rest = whole.steps[-3:]
     decode = replace(decode, inputs={"latent": Ref("13.latent")})
     before = whole.with_steps((*whole.steps[:-3], sigmas, second, decode, *rest))

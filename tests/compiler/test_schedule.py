@@ -27,7 +27,8 @@ def test_values_are_freed_after_their_last_use_and_results_stay() -> None:
     assert frees["6.encode_text"] == ("6.pooled",)  # nobody uses it
     assert frees["3.make_noise"] == ()
     assert frees["3.entry"] == ("6.embedding",)
-    assert set(frees["3.sample"]) == {"5.latent", "3.sigmas", "3.noise", "3.sampler", "3.guider"}
+    taken = {"5.latent", "3.sigmas", "3.noise", "3.sampler", "3.guider"}
+    assert set(frees["3.sample"]) == {*taken, "3.denoised"}  # nobody uses that
     assert frees["8.decode_latent"] == ("3.latent",)
     assert frees["9.save_image"] == ("9.image_u8",)  # 9.files is what the run hands back
     assert list(verify_program(result.value, OPS)) == []
