@@ -17,10 +17,11 @@ Json = Any
 _MADE = {name for spec in OPS.own.values() for name in spec.outputs}
 # Inputs named as what other steps make: no number or text stands in their place.
 _VALUES = {name for spec in OPS.own.values() for name in (*spec.inputs, *spec.optional)} & _MADE - {"value", "time"}
-# What is averaged or zeroed of a text may be either half of it; a latent can be what an inpainting model is shown.
+# What is averaged or zeroed of a text may be either half of it; a latent can be what an inpainting model is shown, and
+# what a sampler saw last is a latent.
 _FITTING = {
     "embedding": {"embedding", "pooled", "value"}, "pooled": {"embedding", "pooled", "value"},
-    "image": {"image", "latent", "value"},
+    "image": {"image", "latent", "value"}, "latent": {"latent", "denoised", "value"},
 }  # fmt: skip
 _NUMBERS = frozenset({
     "width", "height", "batch_size", "factor", "steps", "denoise", "start_at_step", "end_at_step", "seed", "strength",
